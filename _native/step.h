@@ -1,0 +1,117 @@
+/* step.h: what the helper's files share: a decoded step, the context that steps
+   work on, and one executor per opcode.  */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "wire.h"
+
+/* Which call failed: kept beside the errno, so that Python can name it.  X-macro,
+   so that the table of names (in Python) is generated from the same list.  */
+#include "calls.h" /* enum wire_call, CALL_*: also read by cffi */
+
+/* A decoded step.  Strings and data lie in the plan's own mapping.  */
+struct step
+{
+  uint32_t op;
+  uint32_t index; /* in the plan */
+  int32_t fd;     /* the descriptor itself (not the index), or -1 */
+  uint64_t a, b, c;
+  const char *first; /* first string; the next starts after its NUL and a length: string_at() */
+  uint32_t strings;
+  const void *data;
+  uint32_t data_size;
+};
+
+struct made_mount
+{
+  const char *target;  /* in the plan's mapping */
+  uint64_t mnt_id;     /* STATX_MNT_ID_UNIQUE where the kernel has it, else STATX_MNT_ID */
+};
+
+#define MAX_MADE_MOUNTS 1024
+
+/* State carried from step to step.  Every descriptor is close-on-exec; -1 is none.  */
+struct context
+{
+  int control;      /* to the application, or to whoever opened the gate */
+  int rootfd;       /* root of the new root file system, O_PATH */
+  int procfd;       /* private procfs, never attached */
+  int nsdirfd;      /* our own /proc/self/ns of the host's procfs, for STEP_VERIFY_NS */
+  int nullfd;       /* the host's verified /dev/null, a detached clone ready to be cloned again */
+  int masktreefd;   /* the shared empty read-only tmpfs that covers directories */
+  int sendfd;       /* goes with the next PAUSED */
+  int fd_numbers[3 + WIRE_MAX_FDS]; /* STEP_FD: number -> descriptor, -1 none */
+  const char *program; /* found by STEP_PROGRAM */
+  uint32_t umask;      /* of the payload */
+  bool pivoted;
+  uint32_t call;       /* enum wire_call of the last failure */
+  struct made_mount made[MAX_MADE_MOUNTS];
+  uint32_t made_count;
+};
+
+/* The n-th string; NULL past the end.  decode.c has proven that it is there and terminated.  */
+const char *string_at (const struct step *s, uint32_t n);
+
+/* Executors: 0 or -errno, with ctx->call set on failure.  STEP_EXEC does not return on success.  */
+int do_pause (const struct step *s, struct context *ctx);          /* main.c */
+int do_gate (const struct step *s, struct context *ctx);
+int do_fork (const struct step *s, struct context *ctx);
+
+int do_join_cgroup (const struct step *s, struct context *ctx);    /* steps_ns.c */
+int do_join_ns (const struct step *s, struct context *ctx);
+int do_verify_ns (const struct step *s, struct context *ctx);
+int do_unshare (const struct step *s, struct context *ctx);
+int do_time_ns (const struct step *s, struct context *ctx);
+int do_ns_root (const struct step *s, struct context *ctx);
+int do_oom_score (const struct step *s, struct context *ctx);
+int do_loopback (const struct step *s, struct context *ctx);
+int do_hostname (const struct step *s, struct context *ctx);
+int do_domainname (const struct step *s, struct context *ctx);
+int do_setsid (const struct step *s, struct context *ctx);
+int do_keyring (const struct step *s, struct context *ctx);
+int do_reset (const struct step *s, struct context *ctx);
+int do_sysctl (const struct step *s, struct context *ctx);
+
+int do_propagation (const struct step *s, struct context *ctx);    /* steps_mount.c */
+int do_procfs (const struct step *s, struct context *ctx);
+int do_rootfs (const struct step *s, struct context *ctx);
+int do_mount (const struct step *s, struct context *ctx);
+int do_bind (const struct step *s, struct context *ctx);
+int do_setattr (const struct step *s, struct context *ctx);
+int do_mask (const struct step *s, struct context *ctx);
+int do_readonly (const struct step *s, struct context *ctx);
+int do_pivot (const struct step *s, struct context *ctx);
+int do_verify_mounts (const struct step *s, struct context *ctx);
+
+int do_device (const struct step *s, struct context *ctx);         /* steps_dev.c */
+int do_symlink (const struct step *s, struct context *ctx);
+int do_console (const struct step *s, struct context *ctx);
+
+int do_fd (const struct step *s, struct context *ctx);             /* steps_process.c */
+int do_rlimit (const struct step *s, struct context *ctx);
+int do_umask (const struct step *s, struct context *ctx);
+int do_bounding (const struct step *s, struct context *ctx);
+int do_credentials (const struct step *s, struct context *ctx);
+int do_capabilities (const struct step *s, struct context *ctx);
+int do_cwd (const struct step *s, struct context *ctx);
+int do_no_new_privs (const struct step *s, struct context *ctx);
+int do_program (const struct step *s, struct context *ctx);
+int do_exec (const struct step *s, struct context *ctx);
+
+/* path.c: the only place where paths below the rootfs are resolved.  */
+
+/* Open `path` inside the tree of `root` (openat2 RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), bounded
+   retry on EAGAIN.  An fd, close-on-exec, or -errno.  */
+int open_in_root (int root, const char *path, uint64_t flags);
+
+/* Open it O_PATH, making what is missing: parents 0755, the last part a directory
+   (MOUNT_MAKE_DIR) or an empty file (MOUNT_MAKE_FILE), part by part on fds, never through a
+   raced link.  */
+int open_or_make (int root, const char *path, uint64_t mount_flags);
+
+/* Open the parent of the last part in the root, making missing parents, and point *name at the
+   last part.  "..", "." and "" as a last part: -EINVAL.  */
+int open_parent (int root, const char *path, const char **name);
+
+/* sys.h holds static inline wrappers for the system calls: result or -errno.  */

@@ -1,0 +1,108 @@
+"""Asyncio pieces that every room may use: finishing under cancellation, fd ownership, thread hops.
+
+Nothing here knows about containers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from types import TracebackType
+
+__all__ = ["OwnedFd", "finish", "in_thread"]
+
+T = TypeVar("T")
+
+
+async def finish(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run *work* to its end whatever cancels us meanwhile, then let that cancellation go on.
+
+    If *work* fails after a cancellation, the cancellation wins and carries the failure as a note.
+    """
+    task = asyncio.ensure_future(work())
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is None:
+        return task.result()
+    failure = None if task.cancelled() else task.exception()
+    if failure is not None:
+        cancelled.add_note(f"while undoing: {type(failure).__name__}: {failure}")
+    raise cancelled
+
+
+async def in_thread(work: Callable[[], T], *, undo: Callable[[T], object] | None = None) -> T:
+    """Run one batch of blocking calls in a worker thread.
+
+    A cancelled waiter cannot stop a thread; so the batch always ends before the cancellation goes
+    on, and what it acquired is given back by *undo* (run in a thread too).
+    """
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(None, work)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is None:
+        return future.result()
+    if future.exception() is None and undo is not None:
+        result = future.result()
+        await finish(lambda: in_thread(lambda: undo(result)))
+    raise cancelled
+
+
+class OwnedFd:
+    """A descriptor with one owner: closed once, by `close()`, by ``with``, or with its owner.
+
+    `detach()` hands it over: the number is returned and no longer closed here.
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        """The number; ValueError when it is closed or handed over."""
+        if self._fd < 0:
+            raise ValueError("the descriptor is closed")
+        return self._fd
+
+    def detach(self) -> int:
+        """Give the descriptor to the caller, who closes it from now on."""
+        fd, self._fd = self.fileno(), -1
+        return fd
+
+    def close(self) -> None:
+        """Close it; a second call does nothing."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed or handed over."""
+        return self._fd < 0
+
+    def __enter__(self) -> OwnedFd:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"OwnedFd({self._fd})"

@@ -1,0 +1,232 @@
+"""Every exception that aiocontainer raises: fields first, one sentence made from them.
+
+`ContainerError` is the root.  Each class is also the builtin that Python programmers would
+catch for the same event, so ``except OSError`` and ``except LookupError`` keep working.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "BootstrapError",
+    "CgroupError",
+    "ContainerError",
+    "ContainerExited",
+    "CriuError",
+    "ExistsError",
+    "HelperError",
+    "HookError",
+    "NotFoundError",
+    "NotRunningError",
+    "PausedError",
+    "SpecError",
+    "StateCorruptError",
+    "StateError",
+    "SystemdError",
+    "UnsupportedError",
+]
+
+
+class _Addressed(Protocol):
+    """What a failed step shows of itself: where it was asked for, and what it does."""
+
+    @property
+    def origin(self) -> str: ...
+
+
+class ContainerError(Exception):
+    """Root of all errors of this package."""
+
+
+class SpecError(ContainerError, ValueError):
+    """A document or an argument says something that cannot be.
+
+    `origin` is its address, ``$.mounts[3].options[0]``, or the name of the argument.
+    """
+
+    def __init__(self, problem: str, *, origin: str) -> None:
+        super().__init__(problem, origin)
+        self.problem = problem
+        self.origin = origin
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.problem}"
+
+
+class UnsupportedError(ContainerError, NotImplementedError):
+    """Valid, but this machine or this version cannot do it; `needs` says what is missing."""
+
+    def __init__(self, feature: str, *, needs: str, origin: str = "") -> None:
+        super().__init__(feature, needs, origin)
+        self.feature = feature
+        self.needs = needs
+        self.origin = origin
+
+    def __str__(self) -> str:
+        place = f"{self.origin}: " if self.origin else ""
+        return f"{place}{self.feature} is not supported here: needs {self.needs}"
+
+
+class StateError(ContainerError, RuntimeError):
+    """The container's status does not allow the operation.  OCI runtime.md "Operations"."""
+
+    def __init__(self, operation: str, *, status: str, id: str = "", reason: str = "") -> None:
+        super().__init__(operation, status, id, reason)
+        self.operation = operation
+        self.status = status
+        self.id = id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        name = f"container {self.id!r}" if self.id else "container"
+        text = f"cannot {self.operation} {name}: it is {self.status}"
+        return f"{text} ({self.reason})" if self.reason else text
+
+
+class NotRunningError(StateError):
+    """The operation needs a running container, and its init has ended or not begun."""
+
+
+class PausedError(StateError):
+    """The operation would hang on a frozen container."""
+
+
+class NotFoundError(ContainerError, LookupError):
+    """No such container."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"container {self.id!r} does not exist"
+
+
+class ExistsError(ContainerError, FileExistsError):
+    """The id, or an object that it would need, is already in use."""
+
+    def __init__(self, id: str, *, what: str = "container") -> None:
+        super().__init__(id, what)
+        self.id = id
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.id!r} already exists"
+
+
+class StateCorruptError(ContainerError, ValueError):
+    """What the state directory holds for a container cannot be trusted; `path` is the file."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class BootstrapError(ContainerError, OSError):
+    """A step of the plan failed in the container's own process, before execve(2).
+
+    `step` is the step, `origin` the place in ``config.json`` that asked for it, `call` the system
+    call that failed.
+    """
+
+    def __init__(self, step: _Addressed | None, errno: int, *, call: str = "") -> None:
+        super().__init__(errno, os.strerror(errno))
+        self.step = step
+        self.origin = step.origin if step is not None else ""
+        self.call = call
+
+    def __str__(self) -> str:
+        place = f"{self.origin}: " if self.origin else ""
+        what = f"{self.step}: " if self.step is not None else ""
+        call = f" ({self.call})" if self.call else ""
+        return f"{place}{what}{self.strerror}{call}"
+
+
+class HelperError(ContainerError, OSError):
+    """The helper itself could not be started, died, or did not keep to the protocol."""
+
+    def __init__(self, problem: str, *, errno: int = 0) -> None:
+        super().__init__(errno, problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+class CgroupError(ContainerError, OSError):
+    """A cgroup file or directory refused; `value` is what was to be written, if anything."""
+
+    def __init__(self, path: str, errno: int, *, value: str | None = None) -> None:
+        super().__init__(errno, os.strerror(errno), path)
+        self.path = path
+        self.value = value
+
+    def __str__(self) -> str:
+        wrote = f" (writing {self.value!r})" if self.value is not None else ""
+        return f"{self.path}: {self.strerror}{wrote}"
+
+
+class SystemdError(ContainerError, OSError):
+    """The service manager refused or did not answer; `name` is the D-Bus error name."""
+
+    def __init__(self, operation: str, name: str, message: str, *, unit: str = "") -> None:
+        super().__init__(0, message)
+        self.operation = operation
+        self.name = name
+        self.message = message
+        self.unit = unit
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.operation}{unit}: {self.message} ({self.name})"
+
+
+class HookError(ContainerError, RuntimeError):
+    """A hook failed; `returncode` as in subprocess, `output` the tail of what it wrote."""
+
+    def __init__(self, hook: str, returncode: int | None, output: bytes = b"") -> None:
+        super().__init__(hook, returncode, output)
+        self.hook = hook
+        self.returncode = returncode
+        self.output = output
+
+    def __str__(self) -> str:
+        tail = self.output.decode(errors="backslashreplace").strip()
+        ended = "timed out" if self.returncode is None else f"ended with {self.returncode}"
+        return f"{self.hook}: {ended}" + (f": {tail}" if tail else "")
+
+
+class CriuError(ContainerError, RuntimeError):
+    """CRIU refused or failed; `log` holds the lines of its log that say why."""
+
+    def __init__(self, operation: str, problem: str, log: Sequence[str] = ()) -> None:
+        super().__init__(operation, problem, tuple(log))
+        self.operation = operation
+        self.problem = problem
+        self.log = tuple(log)
+
+    def __str__(self) -> str:
+        return "\n".join((f"{self.operation}: {self.problem}", *self.log))
+
+
+class ContainerExited(ContainerError):  # noqa: N818 - named as the event that it reports
+    """A container or a command in it ended otherwise than by status 0; `exit` is its status."""
+
+    def __init__(self, exit: object, *, args: Sequence[str] = (), stderr: bytes = b"") -> None:
+        super().__init__(exit, tuple(args), stderr)
+        self.exit = exit
+        self.command = tuple(args)
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        tail = self.stderr[-1000:].decode(errors="backslashreplace").strip()
+        return f"{' '.join(self.command) or 'container'}: {self.exit}" + (f": {tail}" if tail else "")
