@@ -45,10 +45,20 @@ struct context
   const char *program; /* found by STEP_PROGRAM */
   uint32_t umask;      /* of the payload */
   bool pivoted;
+  uint64_t core_soft, core_hard; /* RLIMIT_CORE of the payload; ours is the smallest until EXEC */
   uint32_t call;       /* enum wire_call of the last failure */
   struct made_mount made[MAX_MADE_MOUNTS];
   uint32_t made_count;
 };
+
+/* Note which call a failure came from; the result passes through.  */
+static inline int
+checked (struct context *ctx, enum wire_call call, int result)
+{
+  if (result < 0)
+    ctx->call = call;
+  return result;
+}
 
 /* The n-th string; NULL past the end.  decode.c has proven that it is there and terminated.  */
 const char *string_at (const struct step *s, uint32_t n);
