@@ -7,55 +7,100 @@ named by index into `Plan.fds`; -1 is none.
 
 from __future__ import annotations
 
-import struct
-from typing import ClassVar, NamedTuple
+from .steps_base import NO_FD, Record, Step
+from .steps_mount import (
+    Bind,
+    Console,
+    Device,
+    Mask,
+    Mount,
+    Pivot,
+    Procfs,
+    Propagation,
+    ReadOnly,
+    Rootfs,
+    SetAttr,
+    Symlink,
+    VerifyMounts,
+)
+from .steps_ns import (
+    Domainname,
+    Fork,
+    Gate,
+    Hostname,
+    JoinCgroup,
+    JoinNamespace,
+    Keyring,
+    Loopback,
+    NamespaceRoot,
+    OomScore,
+    Pause,
+    Reset,
+    SetSid,
+    Sysctl,
+    TimeNamespace,
+    Unshare,
+    VerifyNamespace,
+)
+from .steps_process import (
+    Bounding,
+    Capabilities,
+    Credentials,
+    Cwd,
+    Exec,
+    NoNewPrivs,
+    PassFd,
+    Program,
+    Rlimit,
+    Umask,
+)
 
-from msgspec import Struct
-
-from .flags import attr_words, namespace_words, propagation_words
-
-__all__ = ["Record", "Step"]  # extended below, class by class
-
-
-class Record(NamedTuple):
-    """The fields of a ``struct wire_step``; see ``wire.h`` for what each opcode takes."""
-
-    fd: int = -1
-    a: int = 0
-    b: int = 0
-    c: int = 0
-    strings: tuple[str, ...] = ()
-    data: bytes = b""
-
-
-class Step(Struct, frozen=True):
-    """Base of all steps."""
-
-    op: ClassVar[int] = 0
-    origin: str
-
-    def record(self) -> Record:
-        """The wire fields."""
-        return Record()
-
-
-# ... (classes follow: Pause, Gate, Fork, JoinCgroup, JoinNamespace, VerifyNamespace, Unshare, TimeNamespace, NamespaceRoot, OomScore,
-# Loopback, Hostname, Domainname, SetSid, Keyring, Reset, Sysctl, Propagation, Procfs, Rootfs, Mount, Bind,
-# SetAttr, Device, Symlink, Mask, ReadOnly, Pivot, VerifyMounts, Console, PassFd, Rlimit, Umask, Bounding,
-# Credentials, Capabilities, Cwd, NoNewPrivs, Program, Exec)
-
-
-class Rlimit(Step, frozen=True):
-    """One resource limit; 2**64 - 1 is infinity."""
-
-    op: ClassVar[int] = 51
-    resource: int
-    name: str
-    soft: int
-    hard: int
-
-    def record(self) -> Record:
-        return Record(a=self.resource, b=self.soft, c=self.hard)
-
-    def __str__(self) -> str:
-        return f"limit {self.name} to {self.soft}, at most {self.hard}"
+__all__ = [
+    "NO_FD",
+    "Record",
+    "Step",
+    # dialogue
+    "Pause",
+    "Gate",
+    "Fork",
+    # namespaces and placement
+    "JoinCgroup",
+    "JoinNamespace",
+    "VerifyNamespace",
+    "Unshare",
+    "TimeNamespace",
+    "NamespaceRoot",
+    "OomScore",
+    "Loopback",
+    "Hostname",
+    "Domainname",
+    "SetSid",
+    "Keyring",
+    "Reset",
+    "Sysctl",
+    # root file system
+    "Propagation",
+    "Procfs",
+    "Rootfs",
+    "Mount",
+    "Bind",
+    "SetAttr",
+    "Device",
+    "Symlink",
+    "Mask",
+    "ReadOnly",
+    "Pivot",
+    "VerifyMounts",
+    "Console",
+    # the process
+    "PassFd",
+    "Rlimit",
+    "Umask",
+    "Bounding",
+    "Credentials",
+    "Capabilities",
+    "Cwd",
+    "NoNewPrivs",
+    "Program",
+    "Exec",
+]

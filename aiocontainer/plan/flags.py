@@ -1,0 +1,229 @@
+"""Numbers of the kernel and of ``wire.h`` by name: one table for each kind.
+
+The parsers, the listing and what is sent to the helper all read these tables.  Values are part of
+the kernel's ABI for every architecture that it supports, so they need no compiler.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# mount_setattr(2).  The atime modes are values of one three-bit field, not flags.
+MOUNT_ATTR_RDONLY: Final = 0x1
+MOUNT_ATTR_NOSUID: Final = 0x2
+MOUNT_ATTR_NODEV: Final = 0x4
+MOUNT_ATTR_NOEXEC: Final = 0x8
+MOUNT_ATTR_ATIME: Final = 0x70
+MOUNT_ATTR_RELATIME: Final = 0x0
+MOUNT_ATTR_NOATIME: Final = 0x10
+MOUNT_ATTR_STRICTATIME: Final = 0x20
+MOUNT_ATTR_NODIRATIME: Final = 0x80
+MOUNT_ATTR_NOSYMFOLLOW: Final = 0x200000
+
+# What the listing calls them: the option that sets the flag, the option that clears it.
+ATTR_WORDS: Final = (
+    (MOUNT_ATTR_RDONLY, "ro", "rw"),
+    (MOUNT_ATTR_NOSUID, "nosuid", "suid"),
+    (MOUNT_ATTR_NOEXEC, "noexec", "exec"),
+    (MOUNT_ATTR_NODEV, "nodev", "dev"),
+    (MOUNT_ATTR_NODIRATIME, "nodiratime", "diratime"),
+    (MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow", "symfollow"),
+)
+ATIME_WORDS: Final[Mapping[int, str]] = {
+    MOUNT_ATTR_RELATIME: "relatime",
+    MOUNT_ATTR_NOATIME: "noatime",
+    MOUNT_ATTR_STRICTATIME: "strictatime",
+}
+
+# mount(2): propagation.
+MS_REC: Final = 1 << 14
+MS_UNBINDABLE: Final = 1 << 17
+MS_PRIVATE: Final = 1 << 18
+MS_SLAVE: Final = 1 << 19
+MS_SHARED: Final = 1 << 20
+
+PROPAGATION: Final[Mapping[str, int]] = {
+    "private": MS_PRIVATE,
+    "slave": MS_SLAVE,
+    "shared": MS_SHARED,
+    "unbindable": MS_UNBINDABLE,
+    "rprivate": MS_PRIVATE | MS_REC,
+    "rslave": MS_SLAVE | MS_REC,
+    "rshared": MS_SHARED | MS_REC,
+    "runbindable": MS_UNBINDABLE | MS_REC,
+}
+
+# clone(2).
+CLONE_NEWTIME: Final = 0x80
+CLONE_NEWNS: Final = 0x20000
+CLONE_NEWCGROUP: Final = 0x2000000
+CLONE_NEWUTS: Final = 0x4000000
+CLONE_NEWIPC: Final = 0x8000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+
+# OCI names, in the order in which they are joined: the user namespace first, because it gives the
+# right to join the others, the mount namespace last, because it takes the paths away.
+NAMESPACES: Final[Mapping[str, int]] = {
+    "user": CLONE_NEWUSER,
+    "ipc": CLONE_NEWIPC,
+    "uts": CLONE_NEWUTS,
+    "network": CLONE_NEWNET,
+    "pid": CLONE_NEWPID,
+    "cgroup": CLONE_NEWCGROUP,
+    "time": CLONE_NEWTIME,
+    "mount": CLONE_NEWNS,
+}
+
+# capabilities(7).
+CAPABILITIES: Final[Mapping[str, int]] = {
+    name: number
+    for number, name in enumerate(
+        (
+            "CAP_CHOWN",
+            "CAP_DAC_OVERRIDE",
+            "CAP_DAC_READ_SEARCH",
+            "CAP_FOWNER",
+            "CAP_FSETID",
+            "CAP_KILL",
+            "CAP_SETGID",
+            "CAP_SETUID",
+            "CAP_SETPCAP",
+            "CAP_LINUX_IMMUTABLE",
+            "CAP_NET_BIND_SERVICE",
+            "CAP_NET_BROADCAST",
+            "CAP_NET_ADMIN",
+            "CAP_NET_RAW",
+            "CAP_IPC_LOCK",
+            "CAP_IPC_OWNER",
+            "CAP_SYS_MODULE",
+            "CAP_SYS_RAWIO",
+            "CAP_SYS_CHROOT",
+            "CAP_SYS_PTRACE",
+            "CAP_SYS_PACCT",
+            "CAP_SYS_ADMIN",
+            "CAP_SYS_BOOT",
+            "CAP_SYS_NICE",
+            "CAP_SYS_RESOURCE",
+            "CAP_SYS_TIME",
+            "CAP_SYS_TTY_CONFIG",
+            "CAP_MKNOD",
+            "CAP_LEASE",
+            "CAP_AUDIT_WRITE",
+            "CAP_AUDIT_CONTROL",
+            "CAP_SETFCAP",
+            "CAP_MAC_OVERRIDE",
+            "CAP_MAC_ADMIN",
+            "CAP_SYSLOG",
+            "CAP_WAKE_ALARM",
+            "CAP_BLOCK_SUSPEND",
+            "CAP_AUDIT_READ",
+            "CAP_PERFMON",
+            "CAP_BPF",
+            "CAP_CHECKPOINT_RESTORE",
+        )
+    )
+}
+CAP_SETGID: Final = CAPABILITIES["CAP_SETGID"]
+CAP_SETPCAP: Final = CAPABILITIES["CAP_SETPCAP"]
+CAP_SYS_ADMIN: Final = CAPABILITIES["CAP_SYS_ADMIN"]
+CAP_SYS_RESOURCE: Final = CAPABILITIES["CAP_SYS_RESOURCE"]
+CAP_MKNOD: Final = CAPABILITIES["CAP_MKNOD"]
+
+# setrlimit(2).
+RLIMITS: Final[Mapping[str, int]] = {
+    name: number
+    for number, name in enumerate(
+        (
+            "RLIMIT_CPU",
+            "RLIMIT_FSIZE",
+            "RLIMIT_DATA",
+            "RLIMIT_STACK",
+            "RLIMIT_CORE",
+            "RLIMIT_RSS",
+            "RLIMIT_NPROC",
+            "RLIMIT_NOFILE",
+            "RLIMIT_MEMLOCK",
+            "RLIMIT_AS",
+            "RLIMIT_LOCKS",
+            "RLIMIT_SIGPENDING",
+            "RLIMIT_MSGQUEUE",
+            "RLIMIT_NICE",
+            "RLIMIT_RTPRIO",
+            "RLIMIT_RTTIME",
+        )
+    )
+}
+RLIM_INFINITY: Final = 2**64 - 1
+
+# stat(2): the types of device nodes that mknod(2) makes.
+S_IFIFO: Final = 0o010000
+S_IFCHR: Final = 0o020000
+S_IFBLK: Final = 0o060000
+
+# wire.h.
+PAUSE_MAPS: Final = 1
+PAUSE_CGROUP: Final = 2
+PAUSE_CONSOLE: Final = 3
+PAUSE_CREATED: Final = 4
+
+RESET_SIGNALS: Final = 1
+RESET_AFFINITY: Final = 2
+RESET_SCHEDULER: Final = 4
+RESET_PERSONALITY: Final = 8
+RESET_MEMPOLICY: Final = 16
+RESET_ALL: Final = 31
+
+MOUNT_MAKE_DIR: Final = 1
+MOUNT_MAKE_FILE: Final = 2
+MOUNT_RECURSIVE: Final = 4
+MOUNT_SETATTR_RECURSIVE: Final = 8
+MOUNT_OPTIONAL: Final = 16
+MOUNT_PROCFS: Final = 32
+MOUNT_KEEP_MODE: Final = 64
+MOUNT_RDONLY_SB: Final = 128
+MOUNT_DEVICE_NODE: Final = 256
+
+PIVOT_ROOT: Final = 0
+PIVOT_MOVE: Final = 1
+PIVOT_CHROOT: Final = 2
+
+
+def attr_words(added: int, cleared: int = 0) -> list[str]:
+    """Mount attributes as the options that ask for them."""
+    words = []
+    for flag, on, off in ATTR_WORDS:
+        if added & flag:
+            words.append(on)
+        elif cleared & flag:
+            words.append(off)
+    # A mount made new has relatime unless told otherwise: worth a word only where it was asked for.
+    if added & MOUNT_ATTR_ATIME or cleared & MOUNT_ATTR_ATIME:
+        words.append(ATIME_WORDS.get(added & MOUNT_ATTR_ATIME, "atime?"))
+    return words
+
+
+def namespace_words(flags: int) -> str:
+    """Which namespaces CLONE_NEW* flags name."""
+    return ", ".join(name for name, flag in NAMESPACES.items() if flags & flag)
+
+
+def propagation_words(flags: int) -> list[str]:
+    """Propagation as the option that asks for it; none for 0."""
+    return [name for name, value in PROPAGATION.items() if value == flags]
+
+
+def capability_words(mask: int) -> str:
+    """Names of a capability set, short and lower case; of a long set, what is missing."""
+    names = [(name.removeprefix("CAP_").lower(), mask >> number & 1) for name, number in CAPABILITIES.items()]
+    have = [name for name, held in names if held]
+    missing = [name for name, held in names if not held]
+    if not have:
+        return "none"
+    if not missing:
+        return "all"
+    return ", ".join(have) if len(have) <= len(missing) else f"all but {', '.join(missing)}"

@@ -1,0 +1,89 @@
+"""The machine as a value: everything a plan depends on besides the specification.
+
+`aiocontainer.probe` fills it in once; a test makes one up and has the kernel it wants.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from .flags import CAP_SYS_RESOURCE, CAPABILITIES, NAMESPACES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CgroupMode", "Host"]
+
+_WHOLE_RANGE = ((0, 0, 2**32 - 1),)
+
+
+class CgroupMode(enum.Enum):
+    """How cgroups are mounted; hybrid counts as v1, because the controllers are there."""
+
+    NONE = "none"
+    V1 = "v1"
+    V2 = "v2"
+
+
+class Host(Struct, frozen=True, kw_only=True):
+    """Facts about this machine and about our place on it."""
+
+    # Who we are.
+    euid: int
+    egid: int
+    groups: tuple[int, ...] = ()
+    capabilities: int = 0
+    """Mask of what this process may use (permitted)."""
+    in_user_namespace: bool = False
+    uid_map: tuple[tuple[int, int, int], ...] = _WHOLE_RANGE
+    gid_map: tuple[tuple[int, int, int], ...] = _WHOLE_RANGE
+    setgroups_denied: bool = False
+    hard_limits: Mapping[str, int] = {}
+    """RLIMIT_* to our own hard limit; what is missing counts as unknown."""
+
+    # The kernel.
+    kernel: tuple[int, int]
+    last_cap: int = len(CAPABILITIES) - 1
+    namespaces: frozenset[str] = frozenset(NAMESPACES)
+    """OCI names of the namespace types that the kernel has."""
+    filesystems: frozenset[str] = frozenset()
+    clone3: bool = True
+    pidfd: bool = True
+    openat2: bool = True
+    mount_api: bool = True
+    mount_setattr: bool = True
+    mount_id_unique: bool = False
+    memfd_exec_seal: bool = False
+    has_kcore: bool = False
+
+    # Cgroups.
+    cgroup_mode: CgroupMode = CgroupMode.NONE
+    cgroup_hierarchies: Mapping[str, str] = {}
+    """v1: "cpu,cpuacct" or "name=systemd" to its mount point; "" is the unified hierarchy's."""
+    cgroup_own: Mapping[str, str] = {}
+    """The same keys to the path of our own cgroup in that hierarchy."""
+    cgroup_delegated: bool = False
+    """We may make cgroups where a container's would be."""
+
+    # Subordinate ids, (first, count), and the tools that map them; absolute paths.
+    subuid: tuple[tuple[int, int], ...] = ()
+    subgid: tuple[tuple[int, int], ...] = ()
+    newuidmap: str | None = None
+    newgidmap: str | None = None
+
+    @property
+    def privileged(self) -> bool:
+        """We act as root, of the machine or of the user namespace that we live in."""
+        return self.euid == 0
+
+    def capable(self, capability: int) -> bool:
+        """Whether we hold a capability (its number)."""
+        return bool(self.capabilities >> capability & 1)
+
+    @property
+    def may_raise_limits(self) -> bool:
+        """Hard limits may be raised: a capability of the initial user namespace alone."""
+        return self.capable(CAP_SYS_RESOURCE) and not self.in_user_namespace

@@ -1,0 +1,56 @@
+"""What the caller decides about a container besides its specification."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ExecOptions", "Options"]
+
+
+class StdioOptions(Struct, frozen=True, kw_only=True):
+    """Descriptors of the payload and its terminal; the same for init and for exec."""
+
+    console: bool = False
+    """Somebody takes the master of the terminal."""
+    stdio_owner: bool = False
+    """Descriptors 0-2 are ours (pipes): give them to the payload's user."""
+    listen_fds: int = 0
+    """Sockets passed from 3 on, as sd_listen_fds(3) wants them."""
+    listen_fd_names: tuple[str, ...] = ()
+    preserve_fds: int = 0
+    """Further descriptors, after those of `listen_fds`."""
+    home: str | None = None
+    """HOME of the user in the container's passwd, where the environment has none; None is "/"."""
+
+
+class Options(StdioOptions, frozen=True, kw_only=True):
+    """Options of a new container."""
+
+    id: str
+    bundle: str
+    """Absolute path; relative paths of the specification start here."""
+    program_name: str = "aiocontainer"
+    """Part of names that we make up ourselves."""
+    no_pivot: bool = False
+    no_new_keyring: bool = False
+    cgroups: bool = True
+    """False: no cgroup at all, whatever the specification says."""
+    overlay: bool = False
+    """The root is a throw-away overlay over `root.path`, made by the parent."""
+
+
+class ExecOptions(StdioOptions, frozen=True, kw_only=True):
+    """Options of a further process in a running container."""
+
+    id: str
+    namespaces: Mapping[str, int]
+    """OCI name to inode, of each namespace that the container has for itself, as recorded."""
+    cgroup_paths: Mapping[str, str] = {}
+    """Hierarchy to absolute directory, as recorded."""
+    keyring: bool = False
+    """We made the container's session keyring: join it."""

@@ -1,0 +1,150 @@
+"""The plan: what compiling gives, what the bootstrap executes, what the listing shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .devices import DeviceRule
+    from .host import CgroupMode
+    from .steps import Rlimit, Step
+
+__all__ = [
+    "CgroupPlan",
+    "CgroupTasks",
+    "GateSocket",
+    "IdMaps",
+    "InitPidfd",
+    "NamespaceFile",
+    "Overlay",
+    "Plan",
+    "PlanFd",
+    "Preserved",
+    "Stdio",
+    "Tree",
+]
+
+
+class Stdio(Struct, frozen=True):
+    """Descriptor 0, 1 or 2 of the payload."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return ("stdin", "stdout", "stderr")[self.number]
+
+
+class Preserved(Struct, frozen=True):
+    """A descriptor of the caller that the payload gets under the same number."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"the caller's descriptor {self.number}"
+
+
+class NamespaceFile(Struct, frozen=True):
+    """A namespace to join: an absolute path to a namespace file of that OCI type.
+
+    `foreign` are the addresses of settings that may only be made if it is not the namespace of the
+    runtime itself (a sysctl of the host would change otherwise): the parent compares and refuses.
+    """
+
+    path: str
+    type: str
+    origin: str
+    foreign: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.type} namespace {self.path}"
+
+
+class Tree(Struct, frozen=True):
+    """A detached clone of a directory tree or file, made by the parent: open_tree(2)."""
+
+    path: str
+    recursive: bool
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{'recursive ' if self.recursive else ''}tree of {self.path}"
+
+
+class Overlay(Struct, frozen=True):
+    """A detached overlay with a throw-away upper layer; the upper root is `owner`'s (outside ids)."""
+
+    lower: str
+    origin: str
+    owner: tuple[int, int] = (0, 0)
+
+    def __str__(self) -> str:
+        return f"throw-away overlay over {self.lower}"
+
+
+class GateSocket(Struct, frozen=True):
+    """The listening socket at which `start` knocks."""
+
+    def __str__(self) -> str:
+        return "the start gate"
+
+
+class CgroupTasks(Struct, frozen=True):
+    """The file of the container's cgroup that takes processes, in one hierarchy; "" is cgroup2."""
+
+    hierarchy: str
+
+    def __str__(self) -> str:
+        return f"members of the cgroup in {self.hierarchy or 'cgroup2'}"
+
+
+class InitPidfd(Struct, frozen=True):
+    """The pidfd of the container's init."""
+
+    def __str__(self) -> str:
+        return "pidfd of the container's init"
+
+
+PlanFd: TypeAlias = Stdio | Preserved | NamespaceFile | Tree | Overlay | GateSocket | CgroupTasks | InitPidfd
+"""What the parent opens for the helper; a step names it by its index in `Plan.fds`."""
+
+
+class IdMaps(Struct, frozen=True):
+    """Maps of a new user namespace: (inside, outside, size) each."""
+
+    uid: tuple[tuple[int, int, int], ...]
+    gid: tuple[tuple[int, int, int], ...]
+    deny_setgroups: bool = False
+    use_tools: bool = False
+    """By newuidmap(1) and newgidmap(1): more ids than our own, and we are not root."""
+
+
+class CgroupPlan(Struct, frozen=True):
+    """The container's cgroup: where it is, and which devices it allows."""
+
+    mode: CgroupMode
+    paths: Mapping[str, str]
+    """Hierarchy, as in `Host.cgroup_hierarchies`, to absolute directory."""
+    devices: tuple[DeviceRule, ...] | None = None
+    """In order, the last match decides; None leaves devices alone."""
+    device_filter: bytes = b""
+    """v2: the same as a BPF_CGROUP_DEVICE program."""
+    explicit: bool = False
+    """The specification names the path: not being able to make it is an error even unprivileged."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Everything that will be done, in order, with nothing left to decide."""
+
+    steps: tuple[Step, ...]
+    fds: tuple[PlanFd, ...] = ()
+    clone_flags: int = 0
+    """Namespaces that are there from birth: CLONE_NEWUSER, CLONE_NEWPID."""
+    maps: IdMaps | None = None
+    cgroup: CgroupPlan | None = None
+    limits_by_parent: tuple[Rlimit, ...] = ()
+    """Limits that the payload's own user namespace may not raise: set at the first pause."""
+    warnings: tuple[str, ...] = ()
