@@ -431,7 +431,7 @@ sys_setresgid (gid_t real, gid_t effective, gid_t saved)
 }
 
 static inline int
-sys_setgroups (size_t count, const gid_t *groups)
+sys_setgroups (size_t count, const void *groups) /* of gid_t, at any address */
 {
   return sys_result (syscall (SYS_CREDENTIAL (setgroups), count, groups));
 }
