@@ -1,1 +1,98 @@
-"""."""
+"""The command line: words to calls of the public API, results to text, errors to exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from .arguments import Invocation, UsageError, parse
+from .descriptors import missing_descriptor
+from .report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+FAILURE = 1
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Carry out one command line, sys.argv if none is given; returns the exit status."""
+    _open_stdio()
+    try:
+        call = parse(sys.argv[1:] if words is None else words)
+    except UsageError as exc:
+        Report().error(str(exc))
+        return FAILURE
+    if call.program.help or call.program.version or call.command is None or call.options.help:
+        return _explain(call)
+    return _execute(call)
+
+
+def _open_stdio() -> None:
+    """Fill descriptors 0 to 2 if the caller closed them, lest a file of ours become a stream."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is fd
+            os.set_inheritable(fd, True)
+
+
+def _explain(call: Invocation) -> int:
+    if call.program.version:
+        from .version import version_text
+
+        print(version_text())
+        return 0
+    from .help import command_help, program_help
+
+    print(program_help() if call.command is None else command_help(call.command))
+    return 0 if call.program.help or call.command is not None else FAILURE
+
+
+def _execute(call: Invocation) -> int:
+    """Run the command; whatever it raises becomes one line and a status."""
+    assert call.command is not None
+    preserve = getattr(call.options, "preserve_fds", 0)
+    missing = missing_descriptor(preserve)  # before a file of ours takes the number
+    try:
+        report = Report(call.program.log, call.program.log_format)
+    except OSError as exc:
+        Report().error(f"--log: {exc}")
+        return FAILURE
+    try:
+        if missing is not None:
+            raise UsageError(f"--preserve-fds {preserve}: descriptor {missing} is not open")
+        return _function(call.command.function)(call)
+    except UsageError as exc:
+        report.error(str(exc))
+        return FAILURE
+    except Exception as exc:  # noqa: BLE001 - the border of the program: nothing is above us
+        report.error(_sentence(exc))
+        if call.program.debug:
+            import traceback
+
+            traceback.print_exc()
+        return call.command.failure
+    finally:
+        report.close()
+
+
+def _function(place: str) -> Callable[[Invocation], int]:
+    """Import what one command needs, and nothing else."""
+    from importlib import import_module
+
+    module, _, name = place.partition(":")
+    function: Callable[[Invocation], int] = getattr(import_module(f".{module}", __name__), name)
+    return function
+
+
+def _sentence(exc: Exception) -> str:
+    from aiocontainer import ContainerError
+
+    if isinstance(exc, (ContainerError, OSError)):
+        return str(exc)
+    return f"internal error: {type(exc).__name__}: {exc} (--debug shows where)"

@@ -1,0 +1,44 @@
+"""Descriptors that the caller left open for the container: --preserve-fds and socket activation."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["listen_environment", "listen_fds", "missing_descriptor"]
+
+FIRST = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
+
+
+def listen_fds(environment: Mapping[str, str] = os.environ) -> int:
+    """How many sockets the service manager passed to this very process.  sd_listen_fds(3)."""
+    count = environment.get("LISTEN_FDS", "")
+    if environment.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return 0
+    return int(count)
+
+
+def listen_environment(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the variables that tell the container's first process the same; it is pid 1 there."""
+    count = listen_fds(environment)
+    if count == 0:
+        return []
+    names = environment.get("LISTEN_FDNAMES")
+    return [
+        f"LISTEN_FDS={count}",
+        "LISTEN_PID=1",
+        *([f"LISTEN_FDNAMES={names}"] if names is not None else []),
+    ]
+
+
+def missing_descriptor(count: int) -> int | None:
+    """Return the first of the *count* descriptors to pass that is not open."""
+    for fd in range(FIRST, FIRST + count):
+        try:
+            os.fstat(fd)
+        except OSError:
+            return fd
+    return None

@@ -1,0 +1,66 @@
+"""Telling the caller what went wrong: one line on stderr, and a record in the log file.
+
+The records are those of runc, which container engines read: ``--log-format json`` has the keys
+level, msg and time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Literal
+
+from .table import PROGRAM
+
+__all__ = ["Report"]
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Report:
+    """Where messages go; opened before anything is done, so that a bad --log fails first."""
+
+    def __init__(self, path: str | None = None, format: str = "text") -> None:
+        self._as_json = format == "json"
+        self._fd = -1
+        if path is not None:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_SYNC | os.O_CLOEXEC
+            self._fd = os.open(path, flags, 0o644)
+
+    def error(self, text: str) -> None:
+        """Say why the command failed."""
+        self._say("error", text)
+
+    def warning(self, text: str) -> None:
+        """Say what the caller should know of, though the command goes on."""
+        self._say("warning", text)
+
+    def _say(self, level: Level, text: str) -> None:
+        line = "; ".join(text.splitlines())
+        record = _json_record(level, line) if self._as_json else _text_record(level, line)
+        if self._fd >= 0:
+            os.write(self._fd, f"{record}\n".encode(errors="backslashreplace"))
+        if self._as_json and self._fd < 0:
+            print(record, file=sys.stderr)  # as runc: without --log, the log is stderr
+        else:
+            print(f"{PROGRAM}: {line}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Close the log file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _json_record(level: Level, text: str) -> str:
+    return json.dumps({"level": level, "msg": text, "time": _now()}, separators=(",", ":"))
+
+
+def _text_record(level: Level, text: str) -> str:
+    return f'time="{_now()}" level={level} msg={json.dumps(text, ensure_ascii=False)}'

@@ -1,0 +1,222 @@
+"""Every command and option of the program, as data.
+
+The parser is built from this table; manual pages and shell completion can be, too.  Names,
+short forms and meanings are runc's wherever runc has the option.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["COMMANDS", "GLOBAL_OPTIONS", "PROGRAM", "Command", "Option"]
+
+PROGRAM = "aiocontainer"
+
+
+class Option(NamedTuple):
+    """One option; without `value` it is a switch."""
+
+    names: tuple[str, ...]  # the long form first
+    help: str
+    value: str = ""  # how help names the value
+    repeat: bool = False  # may be given several times; the values make a list
+    number: bool = False  # the value is a decimal number, zero if not given
+    choices: tuple[str, ...] = ()
+    default: str | None = None
+
+
+class Command(NamedTuple):
+    """One command: what follows its name, and the function that carries it out."""
+
+    name: str
+    function: str  # "module:function" below this package; imported when the command is used
+    usage: str
+    summary: str
+    operands: tuple[int, int | None]  # least and most; None is any number
+    options: tuple[Option, ...] = ()
+    description: str = ""
+    failure: int = 1  # exit status when the command itself fails, not what it ran
+    ends_options: bool = False  # the first operand ends the options: the rest is a command line
+
+
+GLOBAL_OPTIONS = (
+    Option(("--debug",), "show where in the program an error was raised"),
+    Option(("--log",), "append messages to this file too", value="FILE"),
+    Option(
+        ("--log-format",),
+        "format of that file, one of",
+        value="FORMAT",
+        choices=("text", "json"),
+        default="text",
+    ),
+    Option(
+        ("--root",),
+        "directory of the containers' state (default: /run/aiocontainer, or below $XDG_RUNTIME_DIR)",
+        value="DIR",
+    ),
+    Option(
+        ("--cgroup-manager",),
+        "who makes the cgroups, one of",
+        value="MANAGER",
+        choices=("auto", "cgroupfs", "systemd", "disabled"),
+        default="auto",
+    ),
+    Option(("--systemd-cgroup",), "short for --cgroup-manager systemd"),
+    Option(("--version", "-v"), "print the version"),
+    Option(("--help", "-h"), "show this help"),
+)
+
+HELP = Option(("--help", "-h"), "show this help")
+BUNDLE = Option(("--bundle", "-b"), "directory of config.json (default: the current one)", value="DIR")
+CONSOLE_SOCKET = Option(
+    ("--console-socket",), "AF_UNIX socket that receives the master of the terminal", value="PATH"
+)
+PIDFD_SOCKET = Option(
+    ("--pidfd-socket",), "AF_UNIX socket that receives a pidfd of the process", value="PATH"
+)
+PID_FILE = Option(("--pid-file",), "write the process id to this file", value="FILE")
+PRESERVE_FDS = Option(
+    ("--preserve-fds",), "pass N more descriptors, after stdio and $LISTEN_FDS", value="N", number=True
+)
+NO_SUBREAPER = Option(("--no-subreaper",), "do not adopt the orphans of a container without a pid namespace")
+DETACH = Option(("--detach", "-d"), "return as soon as the program runs")
+ENV = Option(("--env", "-e"), "set a variable of the environment", value="NAME=VALUE", repeat=True)
+CWD = Option(("--cwd",), "working directory in the container", value="DIR")
+USER = Option(("--user", "-u"), "numeric user, and group, of the process", value="UID[:GID]")
+TTY = Option(("--tty", "-t"), "give the process a terminal of its own")
+
+CREATE_OPTIONS = (
+    BUNDLE,
+    CONSOLE_SOCKET,
+    PIDFD_SOCKET,
+    PID_FILE,
+    Option(("--no-pivot",), "move the root mount instead of pivot_root(2): for a root on a ramdisk"),
+    Option(("--no-new-keyring",), "keep the session keyring of the caller"),
+    PRESERVE_FDS,
+    NO_SUBREAPER,
+    HELP,
+)
+
+COMMANDS = (
+    Command(
+        "run",
+        "run:run",
+        "[OPTIONS] ID  |  run [OPTIONS] [ID] -- COMMAND [ARG...]",
+        "create and start a container, and wait for it",
+        (0, None),
+        (
+            DETACH,
+            Option(("--keep",), "do not delete the container when it has exited"),
+            *CREATE_OPTIONS[:-1],
+            Option(("--rootfs",), "with COMMAND: directory to use as the root", value="DIR"),
+            Option(("--hostname",), "with COMMAND: name of the host inside", value="NAME"),
+            ENV,
+            CWD,
+            USER,
+            TTY,
+            HELP,
+        ),
+        description=(
+            "Without '--', ID names a new container of the bundle, as in runc. With '--' no bundle is read: "
+            "COMMAND runs in a throw-away container over a read-only view of this machine's own root, or over "
+            "--rootfs, with a network of its own that has only lo, and without new privileges. "
+            "The exit status is that of the program, or 128 and the number of the signal that ended it. "
+            "--env, --cwd, --user, --tty, --hostname and --rootfs need COMMAND; --bundle refuses it."
+        ),
+        ends_options=True,
+    ),
+    Command(
+        "create",
+        "lifecycle:create",
+        "[OPTIONS] ID",
+        "create a container; its program waits for start",
+        (1, 1),
+        CREATE_OPTIONS,
+    ),
+    Command("start", "lifecycle:start", "ID", "run the program of a created container", (1, 1), (HELP,)),
+    Command(
+        "exec",
+        "exec:exec_",
+        "[OPTIONS] ID COMMAND [ARG...]  |  exec [OPTIONS] --process FILE ID",
+        "run another process in a container",
+        (1, None),
+        (
+            CONSOLE_SOCKET,
+            PIDFD_SOCKET,
+            CWD,
+            ENV,
+            TTY,
+            USER,
+            Option(("--additional-gids", "-g"), "one more group of the process", value="GID", repeat=True),
+            Option(("--process", "-p"), "read the process from this JSON file", value="FILE"),
+            DETACH,
+            PID_FILE,
+            Option(("--process-label",), "SELinux label of the process", value="LABEL"),
+            Option(("--apparmor",), "AppArmor profile of the process", value="PROFILE"),
+            Option(("--no-new-privs",), "let the process gain no privileges"),
+            Option(("--cap", "-c"), "one more capability of the process", value="CAP", repeat=True),
+            PRESERVE_FDS,
+            Option(("--cgroup",), "cgroup below the container's", value="[CTRL,...:]PATH", repeat=True),
+            Option(("--ignore-paused",), "enter a paused container too"),
+            HELP,
+        ),
+        description=(
+            "The process starts from the container's own: options change single fields of it. The exit status is "
+            "that of the process, 128 and the number of the signal that ended it, or 255 when it could not be run."
+        ),
+        failure=255,
+        ends_options=True,
+    ),
+    Command(
+        "kill",
+        "lifecycle:kill",
+        "[OPTIONS] ID [SIGNAL]",
+        "send a signal to the container's first process",
+        (1, 2),
+        (Option(("--all", "-a"), "send it to every process of the container"), HELP),
+        description="SIGNAL is a name with or without SIG, RTMIN+n, RTMAX-n, or a number; TERM if not given.",
+    ),
+    Command(
+        "delete",
+        "lifecycle:delete",
+        "[OPTIONS] ID",
+        "remove a stopped container",
+        (1, 1),
+        (Option(("--force", "-f"), "kill it first; it need not exist"), HELP),
+    ),
+    Command("state", "show:state", "ID", "print the state of a container as JSON", (1, 1), (HELP,)),
+    Command(
+        "list",
+        "show:list_",
+        "[OPTIONS]",
+        "list the containers below --root",
+        (0, 0),
+        (
+            Option(
+                ("--format", "-f"),
+                "how to print them, one of",
+                value="FORMAT",
+                choices=("table", "json"),
+                default="table",
+            ),
+            Option(("--quiet", "-q"), "print ids only"),
+            HELP,
+        ),
+    ),
+    Command(
+        "spec",
+        "documents:spec",
+        "[OPTIONS]",
+        "write a default config.json",
+        (0, 0),
+        (BUNDLE, Option(("--rootless",), "for a user without privileges"), HELP),
+    ),
+    Command(
+        "plan",
+        "documents:plan",
+        "BUNDLE",
+        "print what would be done for a bundle, step by step; needs no privilege",
+        (1, 1),
+        (HELP,),
+    ),
+)
