@@ -1,0 +1,122 @@
+"""Coroutine tests and fixtures, and a watch on what blocks their event loop.
+
+A test may be an ``async def``; so may a fixture, which then runs in one task from its setup to its
+end, so that cancel scopes and task groups can be held open over its ``yield``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import resource
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+
+__all__ = ["KINDS", "BlockedError", "adapt", "is_async", "runner", "watch"]
+
+KINDS = ("asyncio", "uvloop")
+
+
+class BlockedError(AssertionError):
+    """A callback kept the event loop from running for too long."""
+
+
+def runner(kind: str) -> asyncio.Runner:
+    """A loop of its own for one test, of one of `KINDS`."""
+    if kind == "asyncio":
+        return asyncio.Runner()
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+async def hold(fixture: AsyncGenerator[Any], ready: asyncio.Future[Any], done: asyncio.Event) -> None:
+    """Take *fixture* to its ``yield``, wait there, take it to its end."""
+    try:
+        ready.set_result(await anext(fixture))
+    except BaseException as exc:
+        if not ready.done():
+            ready.set_exception(exc)
+            return
+        raise
+    await done.wait()
+    with contextlib.suppress(StopAsyncIteration):
+        await anext(fixture)
+        raise RuntimeError("the fixture yields twice")
+
+
+def as_generator(
+    loop: asyncio.Runner, function: Callable[..., AsyncGenerator[Any, None]]
+) -> Callable[..., Generator[Any]]:
+    """The ordinary generator fixture that runs the asynchronous one *function* on *loop*."""
+
+    def fixture(*args: Any, **kwargs: Any) -> Generator[Any]:
+        done = asyncio.Event()
+
+        async def begin() -> tuple[asyncio.Task[None], Any]:
+            ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(hold(function(*args, **kwargs), ready, done))
+            return task, await ready
+
+        async def end() -> None:
+            done.set()
+            await task
+
+        task, value = loop.run(begin())
+        yield value
+        loop.run(end())
+
+    return fixture
+
+
+def as_function(
+    loop: asyncio.Runner, function: Callable[..., Coroutine[Any, Any, Any]]
+) -> Callable[..., Any]:
+    """The ordinary fixture that runs the coroutine fixture *function* on *loop*."""
+    return lambda *args, **kwargs: loop.run(function(*args, **kwargs))
+
+
+def adapt(loop: asyncio.Runner, function: Callable[..., Any]) -> Callable[..., Any]:
+    """What pytest can call in place of the asynchronous fixture *function*."""
+    return (as_generator if inspect.isasyncgenfunction(function) else as_function)(loop, function)
+
+
+def is_async(function: object) -> bool:
+    """Whether calling *function* needs a loop."""
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+@contextlib.contextmanager
+def watch(limit_s: float) -> Iterator[None]:
+    """Raise `BlockedError` at the end if a callback of asyncio's loop took longer than *limit_s*.
+
+    Time that other processes took from us does not count: the thread must have used the processor
+    that long, or slept of its own will (a voluntary context switch) in a callback that long.
+    """
+    blocked: list[str] = []
+    run = asyncio.Handle._run
+
+    def timed(self: asyncio.Handle) -> None:
+        wall, cpu = time.monotonic(), time.thread_time()
+        slept = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        callback = self._callback  # type: ignore[attr-defined]  # a cancelled handle forgets it
+        run(self)
+        wall, cpu = time.monotonic() - wall, time.thread_time() - cpu
+        if wall <= limit_s:
+            return
+        slept = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - slept
+        if cpu > limit_s or slept:
+            owner = getattr(callback, "__self__", callback)  # the task, when it is a task's step
+            blocked.append(f"{wall * 1000:.0f} ms ({cpu * 1000:.0f} ms of processor): {owner!r}")
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        asyncio.Handle._run = run  # type: ignore[method-assign]
+    if blocked:
+        raise BlockedError("the loop was blocked:\n" + "\n".join(blocked))
