@@ -1,5 +1,8 @@
 """OCI documents as frozen values: decode, encode, and the checks that need only the document."""
 
+from .decode import decode_features, decode_process, decode_resources, decode_spec, decode_state
+from .default import DEFAULT_CAPABILITIES, DEFAULT_ENV, default_spec, rootless, rootless_spec
+from .document import at, encode, encode_pretty, verify
 from .features import CgroupFeatures, Feature, Features, LinuxFeatures, MountExtensions, SeccompFeatures
 from .linux import (
     Device,
@@ -17,8 +20,9 @@ from .linux import (
     TimeOffset,
     TimeOffsets,
 )
-from .model import Hook, Hooks, Mount, Root, Spec
+from .model import OCI_VERSION, Hook, Hooks, Mount, Root, Spec
 from .process import (
+    CAPABILITIES,
     Capabilities,
     Capability,
     ConsoleSize,
@@ -109,4 +113,20 @@ __all__ = [
     "SeccompFeatures",
     "MountExtensions",
     "Feature",
+    "OCI_VERSION",
+    "CAPABILITIES",
+    "DEFAULT_CAPABILITIES",
+    "DEFAULT_ENV",
+    "decode_spec",
+    "decode_process",
+    "decode_resources",
+    "decode_state",
+    "decode_features",
+    "encode",
+    "encode_pretty",
+    "verify",
+    "at",
+    "default_spec",
+    "rootless",
+    "rootless_spec",
 ]

@@ -1,15 +1,21 @@
 """The configuration of a container as a whole.  OCI config.md."""
 
-from collections.abc import Mapping
-from typing import Annotated
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Self
 
 from msgspec import Meta, field
+from msgspec.structs import replace
 
+from .annotations import SYSTEMD_PROPERTY, gvariant_text
 from .base import Object
+from .document import MAX_BYTES, decode_document, encode
 from .linux import IDMapping, Linux
-from .process import Process
+from .process import Process, User, words
 
-__all__ = ["Hook", "Hooks", "Mount", "Root", "Spec"]
+__all__ = ["OCI_VERSION", "Hook", "Hooks", "Mount", "Root", "Spec"]
+
+OCI_VERSION = "1.3.0"  # what we write; every 1.x is read
 
 
 class Root(Object, frozen=True, kw_only=True):
@@ -28,6 +34,26 @@ class Mount(Object, frozen=True, kw_only=True):
     options: tuple[str, ...] = ()
     uid_mappings: tuple[IDMapping, ...] = ()
     gid_mappings: tuple[IDMapping, ...] = ()
+
+    @classmethod
+    def bind(
+        cls, source: str, destination: str, *, read_only: bool = False, options: Sequence[str] = ()
+    ) -> Self:
+        """Show a file or directory of the host, with what is mounted below it."""
+        # "ro" would leave the mounts below writable.
+        words = ("rbind", "rro") if read_only else ("rbind",)
+        return cls(destination=destination, type="bind", source=source, options=(*words, *options))
+
+    @classmethod
+    def tmpfs(cls, destination: str, *, size: int | str | None = None, options: Sequence[str] = ()) -> Self:
+        """Make an empty directory in memory; `size` in bytes, or with a suffix as in "64M"."""
+        limit = () if size is None else (f"size={size}",)
+        return cls(
+            destination=destination,
+            type="tmpfs",
+            source="tmpfs",
+            options=("nosuid", "nodev", *limit, *options),
+        )
 
 
 class Hook(Object, frozen=True, kw_only=True):
@@ -51,7 +77,7 @@ class Hooks(Object, frozen=True, kw_only=True):
 
 
 class Spec(Object, frozen=True, kw_only=True):
-    """A whole ``config.json``."""
+    """A whole ``config.json``; the ``with_...`` methods return a changed copy."""
 
     oci_version: str
     process: Process | None = None
@@ -62,3 +88,63 @@ class Spec(Object, frozen=True, kw_only=True):
     hooks: Hooks | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     linux: Linux | None = None
+
+    @classmethod
+    def default(cls, args: Sequence[str], *, rootfs: str) -> "Spec":
+        """Return the default configuration for a program: that of ``runc spec``, without a terminal."""
+        from .default import default_spec  # which builds on this module
+
+        return default_spec(args, rootfs=rootfs, terminal=False)
+
+    @classmethod
+    def load(cls, bundle: str | os.PathLike[str]) -> Self:
+        """Read the ``config.json`` of a bundle, once."""
+        with open(os.path.join(bundle, "config.json"), "rb") as file:
+            return cls.decode(file.read(MAX_BYTES + 1))
+
+    @classmethod
+    def decode(cls, data: bytes | str) -> Self:
+        """Decode a ``config.json``; SpecError has the address of what is wrong."""
+        return decode_document(data, cls)
+
+    def encode(self) -> bytes:
+        """Encode as JSON; `decode` gives an equal value again."""
+        return encode(self)
+
+    def with_args(self, args: Sequence[str]) -> Self:
+        """Run another program."""
+        return self._with_process(args=words(args))
+
+    def with_env(self, variables: Mapping[str, str] | None = None, /, **more: str) -> Self:
+        """Set environment variables; those of the same name give way."""
+        added = {**(variables or {}), **more}
+        kept = (entry for entry in self._process().env if entry.partition("=")[0] not in added)
+        return self._with_process(env=(*kept, *(f"{name}={value}" for name, value in added.items())))
+
+    def with_user(self, uid: int, gid: int, *, additional_gids: Sequence[int] = ()) -> Self:
+        """Run as this user, in ids of the container."""
+        umask = self._process().user.umask
+        user = User(uid=uid, gid=gid, umask=umask, additional_gids=tuple(additional_gids))
+        return self._with_process(user=user)
+
+    def with_hostname(self, hostname: str) -> Self:
+        """Name the machine that the container sees."""
+        return replace(self, hostname=hostname)
+
+    def with_mount(self, *mounts: Mount) -> Self:
+        """Add mounts, after those there are."""
+        return replace(self, mounts=(*self.mounts, *mounts))
+
+    def with_annotation(self, key: str, value: str) -> Self:
+        """Set an annotation."""
+        return replace(self, annotations={**self.annotations, key: value})
+
+    def with_systemd_property(self, name: str, value: str | int | bool) -> Self:
+        """Set a property of the container's unit; `value` as `gvariant_text` takes it."""
+        return self.with_annotation(SYSTEMD_PROPERTY + name, gvariant_text(value))
+
+    def _process(self) -> Process:
+        return self.process or Process(cwd="/")
+
+    def _with_process(self, **changes: object) -> Self:
+        return replace(self, process=replace(self._process(), **changes))

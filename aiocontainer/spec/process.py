@@ -1,12 +1,14 @@
 """The process of a container, or one more process in it.  OCI config.md "Process"."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, field
 
 from .base import Id, Int32, Object, Uint16, Uint64
 
 __all__ = [
+    "CAPABILITIES",
     "Capabilities",
     "Capability",
     "ConsoleSize",
@@ -19,6 +21,7 @@ __all__ = [
     "SchedulerFlag",
     "SchedulerPolicy",
     "User",
+    "words",
 ]
 
 # In the order of their numbers, from 0.  capabilities(7)
@@ -65,6 +68,8 @@ Capability = Literal[
     "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
 ]
+
+CAPABILITIES: tuple[Capability, ...] = get_args(Capability)  # the index is the number
 
 # In the order of their numbers on most architectures, from 0; `resource.RLIMIT_*` knows the rest.
 RlimitType = Literal[
@@ -186,3 +191,10 @@ class Process(Object, frozen=True, kw_only=True):
     io_priority: IOPriority | None = None
     scheduler: Scheduler | None = None
     exec_cpu_affinity: ExecCPUAffinity | None = field(default=None, name="execCPUAffinity")
+
+
+def words(args: Sequence[str]) -> tuple[str, ...]:
+    """Take a command; TypeError for one string, which would become one word per letter."""
+    if isinstance(args, str):
+        raise TypeError(f"args must be a sequence of strings, not {args!r}")
+    return tuple(args)
