@@ -34,7 +34,6 @@
 #define MOUNTS                                                                                               \
   ((uint64_t) MOUNT_MAKE_DIR | MOUNT_MAKE_FILE | MOUNT_RECURSIVE | MOUNT_SETATTR_RECURSIVE | MOUNT_OPTIONAL  \
    | MOUNT_PROCFS | MOUNT_KEEP_MODE | MOUNT_RDONLY_SB | MOUNT_DEVICE_NODE)
-#define FD_NUMBERS (3 + WIRE_MAX_FDS) /* that STEP_FD may give */
 #define CAPABILITY_WORDS (4 * sizeof (uint64_t))
 #define STRINGS(min, max) .strings_min = (min), .strings_max = (max)
 #define DATA(unit, min, max) .data_unit = (unit), .data_min = (min), .data_max = (max)

@@ -30,6 +30,14 @@ struct made_mount
 };
 
 #define MAX_MADE_MOUNTS 1024
+#define FD_NUMBERS (3 + WIRE_MAX_FDS) /* that STEP_FD may give: stdio and the preserved ones */
+
+/* A resource limit that would bind the helper itself: STEP_EXEC sets it.  */
+struct late_limit
+{
+  bool asked; /* by STEP_RLIMIT */
+  uint64_t soft, hard;
+};
 
 /* State carried from step to step.  Every descriptor is close-on-exec; -1 is none.  */
 struct context
@@ -37,15 +45,19 @@ struct context
   int control;      /* to the application, or to whoever opened the gate */
   int rootfd;       /* root of the new root file system, O_PATH */
   int procfd;       /* private procfs, never attached */
-  int nsdirfd;      /* our own /proc/self/ns of the host's procfs, for STEP_VERIFY_NS */
+  int hostprocfd;   /* root of the procfs that we started under, O_PATH; gone before FORK and "created" */
+  int nsdirfd;      /* our own /proc/self/ns of that one, for STEP_VERIFY_NS */
+  int sysctlfd;     /* root of a procfs with sysctls in it; lives from the first STEP_SYSCTL to the last */
   int nullfd;       /* the host's verified /dev/null, a detached clone ready to be cloned again */
   int masktreefd;   /* the shared empty read-only tmpfs that covers directories */
   int sendfd;       /* goes with the next PAUSED */
-  int fd_numbers[3 + WIRE_MAX_FDS]; /* STEP_FD: number -> descriptor, -1 none */
+  int gatefd;       /* the listening socket of STEP_GATE */
+  int fd_numbers[FD_NUMBERS]; /* STEP_FD: number -> descriptor, -1 none */
   const char *program; /* found by STEP_PROGRAM */
   uint32_t umask;      /* of the payload */
   bool pivoted;
-  uint64_t core_soft, core_hard; /* RLIMIT_CORE of the payload; ours is the smallest until EXEC */
+  struct late_limit core, files; /* RLIMIT_CORE, RLIMIT_NOFILE; core starts as the caller's */
+  bool in_userns;                /* STEP_NS_ROOT has run */
   uint32_t call;       /* enum wire_call of the last failure */
   struct made_mount made[MAX_MADE_MOUNTS];
   uint32_t made_count;
@@ -63,8 +75,11 @@ checked (struct context *ctx, enum wire_call call, int result)
 /* The n-th string; NULL past the end.  decode.c has proven that it is there and terminated.  */
 const char *string_at (const struct step *s, uint32_t n);
 
+/* close(2) and forget; -1 is fine.  */
+void drop_fd (int *fd);
+
 /* Executors: 0 or -errno, with ctx->call set on failure.  STEP_EXEC does not return on success.  */
-int do_pause (const struct step *s, struct context *ctx);          /* main.c */
+int do_pause (const struct step *s, struct context *ctx);           /* container.c */
 int do_gate (const struct step *s, struct context *ctx);
 int do_fork (const struct step *s, struct context *ctx);
 
@@ -83,15 +98,16 @@ int do_keyring (const struct step *s, struct context *ctx);
 int do_reset (const struct step *s, struct context *ctx);
 int do_sysctl (const struct step *s, struct context *ctx);
 
-int do_propagation (const struct step *s, struct context *ctx);    /* steps_mount.c */
+int do_propagation (const struct step *s, struct context *ctx);    /* steps_root.c */
 int do_procfs (const struct step *s, struct context *ctx);
 int do_rootfs (const struct step *s, struct context *ctx);
-int do_mount (const struct step *s, struct context *ctx);
+int do_pivot (const struct step *s, struct context *ctx);
+
+int do_mount (const struct step *s, struct context *ctx);          /* steps_mount.c */
 int do_bind (const struct step *s, struct context *ctx);
 int do_setattr (const struct step *s, struct context *ctx);
 int do_mask (const struct step *s, struct context *ctx);
 int do_readonly (const struct step *s, struct context *ctx);
-int do_pivot (const struct step *s, struct context *ctx);
 int do_verify_mounts (const struct step *s, struct context *ctx);
 
 int do_device (const struct step *s, struct context *ctx);         /* steps_dev.c */
@@ -115,9 +131,12 @@ int do_exec (const struct step *s, struct context *ctx);
    retry on EAGAIN.  An fd, close-on-exec, or -errno.  */
 int open_in_root (int root, const char *path, uint64_t flags);
 
+/* The same, but no part of the path may be a link: -ELOOP.  */
+int open_real (int root, const char *path, uint64_t flags);
+
 /* Open it O_PATH, making what is missing: parents 0755, the last part a directory
    (MOUNT_MAKE_DIR) or an empty file (MOUNT_MAKE_FILE), part by part on fds, never through a
-   raced link.  */
+   raced link.  With MOUNT_PROCFS it must be a real directory.  */
 int open_or_make (int root, const char *path, uint64_t mount_flags);
 
 /* Open the parent of the last part in the root, making missing parents, and point *name at the

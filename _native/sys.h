@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <poll.h>
 #include <sched.h>
@@ -14,8 +15,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -396,6 +399,12 @@ sys_execveat (int dirfd, const char *path, char *const argv[], char *const envp[
   return sys_result (syscall (SYS_execveat, dirfd, path, argv, envp, flags));
 }
 
+static inline int
+sys_execve (const char *path, char *const argv[], char *const envp[])
+{
+  return sys_result (syscall (SYS_execve, path, argv, envp));
+}
+
 static inline long
 sys_keyctl (int operation, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
@@ -487,4 +496,87 @@ sys_poll (struct pollfd *fds, nfds_t count, int timeout_ms)
     n = poll (fds, count, timeout_ms);
   while (n < 0 && errno == EINTR);
   return n < 0 ? -errno : n;
+}
+
+static inline int
+sys_epoll_create1 (int flags)
+{
+  return sys_result (epoll_create1 (flags));
+}
+
+static inline int
+sys_epoll_ctl (int epoll, int operation, int fd, struct epoll_event *event)
+{
+  return sys_result (epoll_ctl (epoll, operation, fd, event));
+}
+
+static inline int
+sys_epoll_wait (int epoll, struct epoll_event *events, int size, int timeout_ms)
+{
+  int n;
+
+  do
+    n = epoll_wait (epoll, events, size, timeout_ms);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+/* Limits and scheduling.  */
+
+static inline int
+sys_prlimit (pid_t pid, unsigned int resource, const struct rlimit64 *limit, struct rlimit64 *old)
+{
+  return sys_result (syscall (SYS_prlimit64, pid, resource, limit, old));
+}
+
+static inline int
+sys_sched_setaffinity (pid_t pid, size_t size, const void *mask)
+{
+  return sys_result (syscall (SYS_sched_setaffinity, pid, size, mask));
+}
+
+static inline int
+sys_sched_setscheduler (pid_t pid, int policy, const struct sched_param *param)
+{
+  return sys_result (syscall (SYS_sched_setscheduler, pid, policy, param));
+}
+
+static inline int
+sys_setpriority (int which, id_t who, int nice)
+{
+  return sys_result (syscall (SYS_setpriority, which, who, nice));
+}
+
+static inline int
+sys_ioprio_set (int which, int who, int priority)
+{
+  return sys_result (syscall (SYS_ioprio_set, which, who, priority));
+}
+
+static inline int
+sys_personality (unsigned long persona)
+{
+  return sys_result (syscall (SYS_personality, persona));
+}
+
+static inline int
+sys_set_mempolicy (int mode, const unsigned long *nodes, unsigned long size)
+{
+  return sys_result (syscall (SYS_set_mempolicy, mode, nodes, size));
+}
+
+static inline int
+sys_capset (const void *header, const void *data)
+{
+  return sys_result (syscall (SYS_capset, header, data));
+}
+
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452 /* Linux 6.6, the same everywhere but on alpha */
+#endif
+
+static inline int
+sys_fchmodat2 (int dirfd, const char *path, mode_t mode, int flags)
+{
+  return sys_result (syscall (SYS_fchmodat2, dirfd, path, mode, flags));
 }

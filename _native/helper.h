@@ -1,0 +1,48 @@
+/* helper.h: what the helper's process side shares: start-up, spawner, container process.  */
+#pragma once
+#include "step.h"
+#include <sys/resource.h>
+
+/* Descriptor number of the control socket at start, and the numbers below it, which are kept
+   occupied so that nothing of a container ever lands on them.  */
+#define CONTROL_FD 3
+
+/* One request, as received: every descriptor is ours to close.  */
+struct job
+{
+  int control;
+  int plan;
+  int cgroup; /* -1: none */
+  int fds[WIRE_MAX_FDS];
+  uint32_t fd_count;
+};
+
+/* Limits of the application, which the helper narrows or widens for itself.  */
+struct caller_limits
+{
+  struct rlimit64 core;
+  struct rlimit64 files;
+};
+
+/* The soft RLIMIT_CORE of the helper.  core(5): a piped core_pattern ignores 0 and honours 1.  */
+#define HELPER_CORE_LIMIT 1
+
+/* spawner.c: serve requests until the application is gone.  */
+_Noreturn void spawner_main (int control, const struct caller_limits *limits);
+
+/* container.c: run the plan.  */
+_Noreturn void container_main (const struct job *job, const struct caller_limits *limits);
+
+/* message.c: one reply, with a descriptor unless it is -1.  0 or -errno; never blocks for long,
+   the other side reads.  */
+int send_reply (int socket, const struct wire_reply *reply, int fd);
+
+/* Close everything but these, in any order, -1 allowed; `keep` is sorted in place.  */
+int close_all_but (int *keep, size_t count);
+
+/* steps_process.c: give each descriptor of STEP_FD its final number, still close-on-exec, and move
+   the others out of the way.  */
+int place_fds (struct context *ctx);
+
+/* signals.c: SIG_DFL for all, nothing blocked.  */
+void reset_signals (void);
