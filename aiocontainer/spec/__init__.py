@@ -1,9 +1,11 @@
 """OCI documents as frozen values: decode, encode, and the checks that need only the document."""
 
+from .check import check, check_process, check_resources, problems
 from .decode import decode_features, decode_process, decode_resources, decode_spec, decode_state
 from .default import DEFAULT_CAPABILITIES, DEFAULT_ENV, default_spec, rootless, rootless_spec
 from .document import at, encode, encode_pretty, verify
 from .features import CgroupFeatures, Feature, Features, LinuxFeatures, MountExtensions, SeccompFeatures
+from .ids import ascii_int, check_id, parse_list, parse_user
 from .linux import (
     Device,
     IDMapping,
@@ -50,6 +52,7 @@ from .resources import (
     ThrottleDevice,
     WeightDevice,
 )
+from .rules.sysctl import sysctl_namespace, sysctl_path
 from .seccomp import Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOperator, Syscall, SyscallArg
 from .state import ContainerProcessState, State, Status
 
@@ -129,4 +132,14 @@ __all__ = [
     "default_spec",
     "rootless",
     "rootless_spec",
+    "check",
+    "problems",
+    "check_process",
+    "check_resources",
+    "sysctl_path",
+    "sysctl_namespace",
+    "check_id",
+    "ascii_int",
+    "parse_user",
+    "parse_list",
 ]
