@@ -96,15 +96,14 @@ def _parser(options: Sequence[Option]) -> ArgumentParser:
 def _add(parser: ArgumentParser, option: Option) -> None:
     if not option.value:
         parser.add_argument(*option.names, action="store_true")
-    elif option.number:
-        parser.add_argument(*option.names, type=_decimal, default=0)
-    else:
-        parser.add_argument(
-            *option.names,
-            action="append" if option.repeat else "store",
-            choices=option.choices or None,
-            default=[] if option.repeat else option.default,
-        )
+        return
+    parser.add_argument(
+        *option.names,
+        action="append" if option.repeat else "store",
+        type=_decimal if option.number else str,
+        choices=option.choices or None,
+        default=[] if option.repeat else 0 if option.number else option.default,
+    )
 
 
 def _decimal(text: str) -> int:

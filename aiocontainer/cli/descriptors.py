@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["listen_environment", "listen_fds", "missing_descriptor"]
+__all__ = ["listen_fd_names", "listen_fds", "missing_descriptor"]
 
 FIRST = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
 
@@ -21,17 +21,10 @@ def listen_fds(environment: Mapping[str, str] = os.environ) -> int:
     return int(count)
 
 
-def listen_environment(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the variables that tell the container's first process the same; it is pid 1 there."""
-    count = listen_fds(environment)
-    if count == 0:
-        return []
-    names = environment.get("LISTEN_FDNAMES")
-    return [
-        f"LISTEN_FDS={count}",
-        "LISTEN_PID=1",
-        *([f"LISTEN_FDNAMES={names}"] if names is not None else []),
-    ]
+def listen_fd_names(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return their names, one each; empty where the service manager gave none."""
+    names = tuple(environment.get("LISTEN_FDNAMES", "").split(":"))
+    return names if len(names) == listen_fds(environment) else ()
 
 
 def missing_descriptor(count: int) -> int | None:

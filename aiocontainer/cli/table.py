@@ -20,7 +20,7 @@ class Option(NamedTuple):
     help: str
     value: str = ""  # how help names the value
     repeat: bool = False  # may be given several times; the values make a list
-    number: bool = False  # the value is a decimal number, zero if not given
+    number: bool = False  # the value is a decimal number; zero if not given, unless repeated
     choices: tuple[str, ...] = ()
     default: str | None = None
 
@@ -117,17 +117,18 @@ COMMANDS = (
             HELP,
         ),
         description=(
-            "Without '--', ID names a new container of the bundle, as in runc. With '--' no bundle is read: "
-            "COMMAND runs in a throw-away container over a read-only view of this machine's own root, or over "
-            "--rootfs, with a network of its own that has only lo, and without new privileges. "
-            "The exit status is that of the program, or 128 and the number of the signal that ended it. "
-            "--env, --cwd, --user, --tty, --hostname and --rootfs need COMMAND; --bundle refuses it."
+            "Without '--', ID names a new container of the bundle, as in runc. With '--' no bundle is "
+            "read: COMMAND runs in a throw-away container over a read-only view of this machine's own "
+            "root, or over --rootfs, with a network of its own that has only lo, and without new "
+            "privileges. The exit status is that of the program, or 128 and the number of the signal "
+            "that ended it. --env, --cwd, --user, --tty, --hostname and --rootfs need COMMAND; "
+            "--bundle refuses it."
         ),
         ends_options=True,
     ),
     Command(
         "create",
-        "lifecycle:create",
+        "run:create",
         "[OPTIONS] ID",
         "create a container; its program waits for start",
         (1, 1),
@@ -147,7 +148,13 @@ COMMANDS = (
             ENV,
             TTY,
             USER,
-            Option(("--additional-gids", "-g"), "one more group of the process", value="GID", repeat=True),
+            Option(
+                ("--additional-gids", "-g"),
+                "one more group of the process",
+                value="GID",
+                repeat=True,
+                number=True,
+            ),
             Option(("--process", "-p"), "read the process from this JSON file", value="FILE"),
             DETACH,
             PID_FILE,
@@ -161,8 +168,9 @@ COMMANDS = (
             HELP,
         ),
         description=(
-            "The process starts from the container's own: options change single fields of it. The exit status is "
-            "that of the process, 128 and the number of the signal that ended it, or 255 when it could not be run."
+            "The process starts from the container's own: options change single fields of it. The exit "
+            "status is that of the process, 128 and the number of the signal that ended it, or 255 when "
+            "it could not be run."
         ),
         failure=255,
         ends_options=True,

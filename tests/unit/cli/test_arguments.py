@@ -44,10 +44,9 @@ def test_every_global_option_of_runc_is_there() -> None:
 
 
 def test_as_a_container_engine_calls() -> None:
-    call = parse(
-        "--root /run/engine/runc --log /b/log.json --log-format json --systemd-cgroup "
-        "create --bundle /b --pid-file /b/init.pid --console-socket /b/pty --no-pivot web-1".split()
-    )
+    program = "--root /run/engine/runc --log /b/log.json --log-format json --systemd-cgroup"
+    command = "create --bundle /b --pid-file /b/init.pid --console-socket /b/pty --no-pivot web-1"
+    call = parse([*program.split(), *command.split()])
     assert call.program.root == "/run/engine/runc"
     assert (call.program.log, call.program.log_format) == ("/b/log.json", "json")
     assert call.program.systemd_cgroup
@@ -96,7 +95,7 @@ def test_where_the_command_begins(words: list[str], operands: list[str], separat
 def test_repeated_options_make_lists() -> None:
     call = parse(["exec", "-e", "A=1", "--env", "B=2", "-g", "5", "x", "sh"])
     assert call.options.env == ["A=1", "B=2"]
-    assert call.options.additional_gids == ["5"]
+    assert call.options.additional_gids == [5]
     assert call.options.cap == []
 
 

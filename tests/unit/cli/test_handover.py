@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiocontainer.cli.descriptors import listen_environment, listen_fds, missing_descriptor
+from aiocontainer.cli.descriptors import listen_fd_names, listen_fds, missing_descriptor
 from aiocontainer.cli.handover import send_pidfd, write_pid_file
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def test_nobody_listens(tmp_path: Path) -> None:
 def test_sockets_of_the_service_manager() -> None:
     passed = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "http:https"}
     assert listen_fds(passed) == 2
-    assert listen_environment(passed) == ["LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_FDNAMES=http:https"]
+    assert listen_fd_names(passed) == ("http", "https")
     del passed["LISTEN_FDNAMES"]
-    assert listen_environment(passed) == ["LISTEN_FDS=2", "LISTEN_PID=1"]
+    assert listen_fd_names(passed) == ()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_sockets_of_the_service_manager() -> None:
 )
 def test_sockets_for_somebody_else(passed: dict[str, str]) -> None:
     assert listen_fds(passed) == 0
-    assert listen_environment(passed) == []
+    assert listen_fd_names(passed) == ()
 
 
 def test_a_descriptor_that_is_not_open_is_found() -> None:

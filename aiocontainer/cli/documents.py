@@ -1,0 +1,38 @@
+"""spec and plan: what needs neither privilege nor a running container."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .arguments import UsageError
+
+if TYPE_CHECKING:
+    from .arguments import Invocation
+
+__all__ = ["plan", "spec"]
+
+
+def spec(call: Invocation) -> int:
+    """Write a default config.json, never over another."""
+    from aiocontainer.spec import default_spec, encode_pretty, rootless
+
+    document = default_spec()
+    data = encode_pretty(
+        rootless(document, os.geteuid(), os.getegid()) if call.options.rootless else document
+    )
+    path = os.path.join(call.options.bundle or "", "config.json")
+    try:
+        with open(path, "xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise UsageError(f"{path} exists; remove it first") from None
+    return 0
+
+
+def plan(call: Invocation) -> int:
+    """Print the plan for a bundle as this machine would carry it out."""
+    from aiocontainer import Runtime
+
+    print(Runtime(root=call.program.root).plan(call.operands[0]).listing())
+    return 0

@@ -1,0 +1,63 @@
+"""Running the asyncio part of a command: one runtime, one loop, undone when a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Literal
+
+from aiocontainer import Runtime
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["drive"]
+
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+_MANAGERS: dict[str, Literal["auto", "cgroupfs", "systemd", "none"]] = {
+    "auto": "auto",
+    "cgroupfs": "cgroupfs",
+    "systemd": "systemd",
+    "disabled": "none",
+}
+
+
+def drive(
+    program: Namespace,
+    work: Callable[[Runtime], Awaitable[int]],
+    *,
+    lifetime: Literal["owner", "detached"] = "detached",
+) -> int:
+    """Run *work* with the runtime that the global options describe; returns its exit status.
+
+    A signal that would end the program cancels *work* instead, which undoes what it has begun.
+    """
+    caught: list[int] = []
+
+    async def supervised() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def cancel(number: int) -> None:
+            caught.append(number)
+            task.cancel()
+
+        for number in ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1), and shells without job control
+                asyncio.get_running_loop().add_signal_handler(number, cancel, number)
+        async with _runtime(program, lifetime) as runtime:
+            return await work(runtime)
+
+    try:
+        return asyncio.run(supervised())
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+        return 128 + caught[0]
+
+
+def _runtime(program: Namespace, lifetime: Literal["owner", "detached"]) -> Runtime:
+    manager = "systemd" if program.systemd_cgroup else program.cgroup_manager
+    return Runtime(root=program.root, cgroups=_MANAGERS[manager], lifetime=lifetime)
