@@ -67,7 +67,7 @@ def build(suite: str, target: Path) -> None:
         for name in ("vmlinuz", "initrd.img"):
             shutil.copy(root / name, out / name)
         command = ["mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=1,root_owner=0:0"]
-        subprocess.run([*command, "-d", root, out / "disk.img", SIZE], check=True)
+        subprocess.run([*command, "-d", root, out / "disk.img", SIZE], stdout=sys.stderr, check=True)
         out.rename(target)
 
 
