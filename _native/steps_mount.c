@@ -1,0 +1,320 @@
+/* steps_mount.c: the mounts of the root file system, and what hides parts of it.  See mounts.c.  */
+
+#include "mounts.h"
+#include "sys.h"
+#include <limits.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+static const unsigned int CLONE_FD = AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+
+static int
+attach_only (struct context *ctx, int tree, int at, const char *target, uint64_t flags)
+{
+  autoclose int found = attach (ctx, tree, at, target, flags);
+
+  return found < 0 ? found : 0;
+}
+
+/* The target of a mount.  -ENOENT stays an error here: only the caller knows who may be absent.  */
+static int
+open_target (struct context *ctx, const char *target, uint64_t flags)
+{
+  autoclose int at = checked (ctx, CALL_OPENAT2, open_or_make (ctx->rootfd, target, flags));
+  struct statfs fs;
+  int err;
+
+  if (at < 0 || flags & MOUNT_PROCFS)
+    return take_fd (&at);
+  err = checked (ctx, CALL_FSTATFS, sys_fstatfs (at, &fs));
+  if (err < 0)
+    return err;
+  if (fs.f_type != PROC_SUPER_MAGIC)
+    return take_fd (&at);
+  /* The plan lets few names under /proc pass; a link must not smuggle in another (T09).  */
+  return checked (ctx, CALL_OPENAT2, open_real (ctx->rootfd, target, O_PATH));
+}
+
+/* Give the file system the mode of the directory that it will cover: tmpfs(5) mode=.  */
+static int
+keep_mode (struct context *ctx, int fs, int at)
+{
+  struct stat st;
+  char octal[] = "0000";
+  int err = checked (ctx, CALL_FSTAT, sys_fstat (at, &st));
+
+  if (err < 0)
+    return err;
+  for (int digit = 3; digit >= 0; digit--, st.st_mode >>= 3)
+    octal[digit] = (char) ('0' + (st.st_mode & 7));
+  return set_key (ctx, fs, "mode", octal);
+}
+
+static int
+configure (const struct step *s, struct context *ctx, int fs, int at)
+{
+  const char *source = string_at (s, 1);
+  int err = 0;
+
+  if (source[0] != '\0')
+    err = set_key (ctx, fs, "source", source);
+  if (err == 0 && s->c & MOUNT_RDONLY_SB)
+    err = set_key (ctx, fs, "ro", NULL);
+  if (err == 0 && s->c & MOUNT_KEEP_MODE)
+    err = keep_mode (ctx, fs, at);
+  for (uint32_t i = 3; err == 0 && i < s->strings; i++)
+    err = set_option (ctx, fs, string_at (s, i));
+  return err;
+}
+
+int
+do_mount (const struct step *s, struct context *ctx)
+{
+  const char *target = string_at (s, 2);
+  autoclose int fs = checked (ctx, CALL_FSOPEN, sys_fsopen (s->first, FSOPEN_CLOEXEC));
+  autoclose int at = -1;
+  autoclose int tree = -1;
+  int err;
+
+  if (fs < 0)
+    return fs == -ENODEV && s->c & MOUNT_OPTIONAL ? 0 : fs;
+  at = open_target (ctx, target, s->c);
+  if (at < 0)
+    return is_absent (at) && s->c & MOUNT_OPTIONAL ? 0 : at;
+  err = configure (s, ctx, fs, at);
+  if (err < 0)
+    return err;
+  tree = make_filesystem (ctx, fs, (unsigned int) s->a);
+  if (tree < 0)
+    return tree;
+  err = set_attributes (ctx, tree, 0, s->b, 0);
+  return err < 0 ? err : attach_only (ctx, tree, at, target, s->c);
+}
+
+/* Binds.  */
+
+/* The passed tree, or a clone of the source, which is a path of the host.  */
+static int
+take_source (const struct step *s, struct context *ctx)
+{
+  unsigned int deep = s->c & MOUNT_RECURSIVE ? AT_RECURSIVE : 0;
+
+  if (s->fd >= 0)
+    return checked (ctx, CALL_FCNTL, sys_fcntl (s->fd, F_DUPFD_CLOEXEC, 3));
+  if (ctx->pivoted) /* it would be looked for in the container */
+    return checked (ctx, CALL_VERIFY, -EXDEV);
+  return checked (ctx, CALL_OPEN_TREE,
+                  sys_open_tree (AT_FDCWD, s->first, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep));
+}
+
+/* The source is what the plan says it is.  Invariants 11 and 14.  */
+static int
+verify_source (const struct step *s, struct context *ctx, int tree, const struct stat *st)
+{
+  uint64_t rdev;
+
+  if (s->c & MOUNT_PROCFS)
+    return verify_kernel_fs (ctx, tree);
+  if (!(s->c & MOUNT_DEVICE_NODE))
+    return 0;
+  if (s->data_size != sizeof (rdev))
+    return checked (ctx, CALL_DECODE, -EPROTO);
+  memcpy (&rdev, s->data, sizeof (rdev));
+  if ((!S_ISCHR (st->st_mode) && !S_ISBLK (st->st_mode))
+      || st->st_rdev != makedev ((unsigned int) (rdev >> 32), (unsigned int) rdev))
+    return checked (ctx, CALL_VERIFY, -EXDEV);
+  return 0;
+}
+
+/* What to make of a missing target: it has to be of the source's kind.  */
+static uint64_t
+target_flags (uint64_t flags, mode_t source)
+{
+  uint64_t make = S_ISDIR (source) ? MOUNT_MAKE_DIR : MOUNT_MAKE_FILE;
+
+  return (flags & MOUNT_PROCFS) | (flags & (MOUNT_MAKE_DIR | MOUNT_MAKE_FILE) ? make : 0);
+}
+
+/* A tree from the parent is still a peer of the host's mounts: what we mount in it must not show
+   up there.  One cloned here came from a slave, if the plan wants it so.  mount_namespaces(7) */
+static int
+set_bind_attributes (const struct step *s, struct context *ctx, int tree)
+{
+  uint64_t propagation = s->b == 0 && s->fd >= 0 ? MS_SLAVE | MS_REC : s->b;
+
+  return set_attributes (ctx, tree, s->a, propagation, s->c);
+}
+
+int
+do_bind (const struct step *s, struct context *ctx)
+{
+  const char *target = string_at (s, 1);
+  autoclose int tree = take_source (s, ctx);
+  autoclose int at = -1;
+  struct stat st;
+  int err;
+
+  if (tree < 0)
+    return is_absent (tree) && s->c & MOUNT_OPTIONAL ? 0 : tree;
+  err = checked (ctx, CALL_FSTAT, sys_fstat (tree, &st));
+  if (err == 0)
+    err = verify_source (s, ctx, tree, &st);
+  if (err < 0)
+    return err;
+  at = open_target (ctx, target, target_flags (s->c, st.st_mode));
+  if (at < 0)
+    return is_absent (at) && s->c & MOUNT_OPTIONAL ? 0 : at;
+  err = set_bind_attributes (s, ctx, tree);
+  return err < 0 ? err : attach_only (ctx, tree, at, target, s->c);
+}
+
+/* Whether fd is on the mount that was made for this target, or on the root.  */
+static int
+verify_made (struct context *ctx, int fd, const char *target)
+{
+  uint64_t id;
+  uint32_t i;
+  int err = mount_id (ctx, fd, &id);
+
+  if (err < 0 || strcmp (target, "/") == 0)
+    return err;
+  i = find_made (ctx, id, 0);
+  if (i == ctx->made_count || strcmp (ctx->made[i].target, target) != 0)
+    return checked (ctx, CALL_VERIFY, -EXDEV);
+  return 0;
+}
+
+int
+do_setattr (const struct step *s, struct context *ctx)
+{
+  autoclose int at = checked (ctx, CALL_OPENAT2, open_in_root (ctx->rootfd, s->first, O_PATH));
+  int err;
+
+  if (at < 0)
+    return is_absent (at) && s->c & MOUNT_OPTIONAL ? 0 : at;
+  err = verify_made (ctx, at, s->first);
+  return err < 0 ? err : set_attributes (ctx, at, s->a, s->b, s->c);
+}
+
+/* Masks.  */
+
+/* The spare tree itself the first time, then clones of it where it is: a tree that is attached
+   nowhere can be cloned only since Linux 6.15, and taking it down costs an RCU grace period.  */
+static int
+another_mask (struct context *ctx, int spare)
+{
+  uint64_t id;
+  int err = mount_id (ctx, spare, &id);
+
+  if (err < 0)
+    return err;
+  if (find_made (ctx, id, 0) == ctx->made_count)
+    return checked (ctx, CALL_FCNTL, sys_fcntl (spare, F_DUPFD_CLOEXEC, 3));
+  return checked (ctx, CALL_OPEN_TREE, sys_open_tree (spare, "", CLONE_FD));
+}
+
+static int
+mask_directory (struct context *ctx, int at, const char *target)
+{
+  autoclose int tree = -1;
+
+  if (ctx->masktreefd < 0)
+    ctx->masktreefd = make_empty_tree (ctx);
+  if (ctx->masktreefd < 0)
+    return ctx->masktreefd;
+  tree = another_mask (ctx, ctx->masktreefd);
+  return tree < 0 ? tree : attach_only (ctx, tree, at, target, 0);
+}
+
+static int
+null_mask (struct context *ctx)
+{
+#ifdef WEAK_T28 /* guard of T28: the source is the host's verified null, not the container's */
+  autoclose int null = checked (ctx, CALL_OPENAT2, open_in_root (ctx->rootfd, "/dev/null", O_PATH));
+
+  return checked (ctx, CALL_OPEN_TREE, sys_open_tree (null, "", CLONE_FD));
+#else
+  return another_mask (ctx, ctx->nullfd);
+#endif
+}
+
+static int
+mask_file (struct context *ctx, int at, const char *target)
+{
+  autoclose int mask = null_mask (ctx);
+  autoclose int found = -1;
+
+  if (mask < 0)
+    return mask;
+  found = attach (ctx, mask, at, target, 0);
+  return found < 0 ? found : verify_null (ctx, found);
+}
+
+int
+do_mask (const struct step *s, struct context *ctx)
+{
+  autoclose int at = checked (ctx, CALL_OPENAT2, open_in_root (ctx->rootfd, s->first, O_PATH));
+  struct stat st;
+  int err;
+
+  if (at < 0) /* only what is absent needs no mask (T65) */
+    return is_absent (at) ? 0 : at;
+  err = checked (ctx, CALL_FSTAT, sys_fstat (at, &st));
+  if (err < 0)
+    return err;
+  return S_ISDIR (st.st_mode) ? mask_directory (ctx, at, s->first) : mask_file (ctx, at, s->first);
+}
+
+/* nosuid, nodev and noexec come along with the clone.  */
+int
+do_readonly (const struct step *s, struct context *ctx)
+{
+  autoclose int at = checked (ctx, CALL_OPENAT2, open_in_root (ctx->rootfd, s->first, O_PATH));
+  autoclose int tree = -1;
+  int err;
+
+  if (at < 0)
+    return is_absent (at) ? 0 : at;
+  tree = checked (ctx, CALL_OPEN_TREE, sys_open_tree (at, "", CLONE_FD | AT_RECURSIVE));
+  if (tree < 0)
+    return tree;
+  err = set_attributes (ctx, tree, MOUNT_ATTR_RDONLY, 0, 0);
+  return err < 0 ? err : attach_only (ctx, tree, at, s->first, 0);
+}
+
+/* Whether a mount that we made later hides this one: it is what is found at the target, or at the
+   nearest directory above it that is still there.  */
+static bool
+is_covered (struct context *ctx, uint32_t index)
+{
+  char path[PATH_MAX];
+  autoclose int found = -ENOENT;
+  uint64_t id;
+  size_t size = strlen (ctx->made[index].target);
+
+  if (size >= sizeof (path))
+    return false;
+  memcpy (path, ctx->made[index].target, size + 1);
+  while (is_absent (found = open_in_root (ctx->rootfd, path, O_PATH)) && size > 1)
+    {
+      while (size > 1 && path[size - 1] != '/')
+        size--;
+      size -= size > 1; /* the slash, unless it is the root's own */
+      path[size] = '\0';
+    }
+  return found >= 0 && mount_id (ctx, found, &id) == 0 && find_made (ctx, id, index + 1) < ctx->made_count;
+}
+
+int
+do_verify_mounts (const struct step *s, struct context *ctx)
+{
+  (void) s;
+  for (uint32_t i = 0; i < ctx->made_count; i++)
+    {
+      autoclose int found = reopen_made (ctx, ctx->made[i].target, ctx->made[i].mnt_id, 0);
+
+      if (found < 0 && !is_covered (ctx, i))
+        return found;
+    }
+  return 0;
+}
