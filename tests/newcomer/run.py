@@ -90,7 +90,7 @@ def run(root: Path, command: str) -> int:
 
 def visit(suite: str, first_only: bool) -> int:
     """Both commands, one after the other, as a transcript; the status of the one that failed."""
-    with tempfile.TemporaryDirectory(prefix=f"aioc-test-{suite}-") as work:
+    with tempfile.TemporaryDirectory(prefix=f"visit-{suite}-", dir=debian.cache()) as work:
         root = Path(work, "root")
         fresh_root(suite, root)
         print(f"# a fresh Debian root ({suite}), in a clean checkout", flush=True)

@@ -17,7 +17,9 @@ __all__ = ["bootstrap", "cache", "mirror"]
 def cache() -> Path:
     """Where built roots and images are kept between runs."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home, "aiocontainer")
+    path = Path(home, "aiocontainer")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def mirror() -> str | None:

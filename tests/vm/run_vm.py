@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from tests.vm import build_image, payload
+from tests.vm import build_image, debian, payload
 
 __all__ = ["run"]
 
@@ -144,7 +144,7 @@ def main() -> int:
     if reason := os.environ.get("AIOCONTAINER_NO_VM"):
         skip(reason, options.junit)
         return 0
-    work = Path(tempfile.mkdtemp(prefix="aioc-test-vm-"))
+    work = Path(tempfile.mkdtemp(prefix="run-", dir=debian.cache()))
     command = options.command or pytest_command(options.pytest)
     outcome = run(options.suite, command, options.wheel, work, options.timeout_s)
     print(outcome.output, end="")
