@@ -1,0 +1,55 @@
+/* lib.h: what the Python side calls.  Read by lib.c and by cffi's ffi.cdef(), so with wire.h's
+   restrictions: no includes, no guards, plain declarations.
+
+   Every function returns a value or -errno, releases the GIL (cffi does), and keeps no state.
+   Descriptors come back close-on-exec and belong to the caller.  */
+
+/* SHA-256 in hex of the helper that was built together with this library.  */
+extern const char lib_helper_digest[];
+
+/* Execute the image (a read-only descriptor of a sealed memfd) with `control` as its control
+   socket, without copying this process: vfork(2)-like, own stack, signals blocked meanwhile.
+   Its pid, and *pidfd.  */
+int lib_spawn_helper (int image, int control, int *pidfd);
+
+/* A sealed memfd with these bytes; `flags` for memfd_create(2) and `seals` beside the four usual
+   ones, each left out where the kernel does not know it.  */
+int lib_sealed_memfd (const char *name, const void *data, size_t size, unsigned int flags,
+                      unsigned int seals);
+
+/* How a process ended, and what it used.  */
+struct lib_exit
+{
+  int32_t code;   /* CLD_EXITED, CLD_KILLED or CLD_DUMPED; 0: it has not ended */
+  int32_t status; /* exit status or signal */
+  int64_t user_us;
+  int64_t system_us;
+  int64_t max_rss_kb;
+  int64_t minor_faults;
+  int64_t major_faults;
+  int64_t blocks_in;
+  int64_t blocks_out;
+  int64_t switches_voluntary;
+  int64_t switches_forced;
+};
+
+/* waitid(2) P_PIDFD, never blocking, reaping.  When somebody else has reaped it, or SIGCHLD is
+   ignored, what the pidfd still knows (Linux 6.15; without usage), or -ECHILD.  */
+int lib_wait (int pidfd, struct lib_exit *result);
+
+int lib_openat2 (int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+int lib_open_tree (int dirfd, const char *path, unsigned int flags);
+int lib_move_mount (int from, const char *from_path, int to, const char *to_path, unsigned int flags);
+int lib_mount_setattr (int dirfd, const char *path, unsigned int flags, uint64_t set, uint64_t clear,
+                       uint64_t propagation);
+
+/* A detached overlay over the directory `lower`: its upper layer is a tmpfs of at most `size` (as
+   tmpfs(5) writes it; "" for its default) that goes away with the mount, with a root of uid:gid.  */
+int lib_overlay (const char *lower, const char *size, uint32_t uid, uint32_t gid);
+
+/* Load a BPF_PROG_TYPE_CGROUP_DEVICE program of `size` bytes and make it the only one that is
+   attached to this cgroup directly.  */
+int lib_attach_device_filter (int cgroup, const void *program, size_t size);
+
+/* decode.c, for tests: is this a plan?  */
+int plan_check (const void *buf, size_t size, uint32_t fds, uint32_t *step);

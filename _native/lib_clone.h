@@ -1,0 +1,10 @@
+/* lib_clone.h: run a function in a short-lived process that shares our memory.  */
+#pragma once
+
+/* vfork(2)-like: `child` runs on a stack of its own while the caller sleeps, with all signals
+   blocked, until it returns or executes a program; only raw system calls are allowed in it.
+   It has no exit signal.  Its pid, and *pidfd for waiting.  lib_spawn.c  */
+int clone_sharing_memory (int (*child) (void *), void *arg, int flags, int *pidfd);
+
+/* Wait for one that has ended, or soon will, and close *pidfd.  */
+void reap (int *pidfd);
