@@ -6,7 +6,9 @@ the kernel's ABI for every architecture that it supports, so they need no compil
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
+
+from aiocontainer.spec import Capability, RlimitType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,85 +81,16 @@ NAMESPACES: Final[Mapping[str, int]] = {
     "mount": CLONE_NEWNS,
 }
 
-# capabilities(7).
-CAPABILITIES: Final[Mapping[str, int]] = {
-    name: number
-    for number, name in enumerate(
-        (
-            "CAP_CHOWN",
-            "CAP_DAC_OVERRIDE",
-            "CAP_DAC_READ_SEARCH",
-            "CAP_FOWNER",
-            "CAP_FSETID",
-            "CAP_KILL",
-            "CAP_SETGID",
-            "CAP_SETUID",
-            "CAP_SETPCAP",
-            "CAP_LINUX_IMMUTABLE",
-            "CAP_NET_BIND_SERVICE",
-            "CAP_NET_BROADCAST",
-            "CAP_NET_ADMIN",
-            "CAP_NET_RAW",
-            "CAP_IPC_LOCK",
-            "CAP_IPC_OWNER",
-            "CAP_SYS_MODULE",
-            "CAP_SYS_RAWIO",
-            "CAP_SYS_CHROOT",
-            "CAP_SYS_PTRACE",
-            "CAP_SYS_PACCT",
-            "CAP_SYS_ADMIN",
-            "CAP_SYS_BOOT",
-            "CAP_SYS_NICE",
-            "CAP_SYS_RESOURCE",
-            "CAP_SYS_TIME",
-            "CAP_SYS_TTY_CONFIG",
-            "CAP_MKNOD",
-            "CAP_LEASE",
-            "CAP_AUDIT_WRITE",
-            "CAP_AUDIT_CONTROL",
-            "CAP_SETFCAP",
-            "CAP_MAC_OVERRIDE",
-            "CAP_MAC_ADMIN",
-            "CAP_SYSLOG",
-            "CAP_WAKE_ALARM",
-            "CAP_BLOCK_SUSPEND",
-            "CAP_AUDIT_READ",
-            "CAP_PERFMON",
-            "CAP_BPF",
-            "CAP_CHECKPOINT_RESTORE",
-        )
-    )
-}
+# capabilities(7): the document's list is in the order of the numbers.
+CAPABILITIES: Final[Mapping[str, int]] = {name: number for number, name in enumerate(get_args(Capability))}
 CAP_SETGID: Final = CAPABILITIES["CAP_SETGID"]
 CAP_SETPCAP: Final = CAPABILITIES["CAP_SETPCAP"]
 CAP_SYS_ADMIN: Final = CAPABILITIES["CAP_SYS_ADMIN"]
 CAP_SYS_RESOURCE: Final = CAPABILITIES["CAP_SYS_RESOURCE"]
 CAP_MKNOD: Final = CAPABILITIES["CAP_MKNOD"]
 
-# setrlimit(2).
-RLIMITS: Final[Mapping[str, int]] = {
-    name: number
-    for number, name in enumerate(
-        (
-            "RLIMIT_CPU",
-            "RLIMIT_FSIZE",
-            "RLIMIT_DATA",
-            "RLIMIT_STACK",
-            "RLIMIT_CORE",
-            "RLIMIT_RSS",
-            "RLIMIT_NPROC",
-            "RLIMIT_NOFILE",
-            "RLIMIT_MEMLOCK",
-            "RLIMIT_AS",
-            "RLIMIT_LOCKS",
-            "RLIMIT_SIGPENDING",
-            "RLIMIT_MSGQUEUE",
-            "RLIMIT_NICE",
-            "RLIMIT_RTPRIO",
-            "RLIMIT_RTTIME",
-        )
-    )
-}
+# setrlimit(2): the same.
+RLIMITS: Final[Mapping[str, int]] = {name: number for number, name in enumerate(get_args(RlimitType))}
 RLIM_INFINITY: Final = 2**64 - 1
 
 # stat(2): the types of device nodes that mknod(2) makes.

@@ -19,11 +19,8 @@ class StdioOptions(Struct, frozen=True, kw_only=True):
     """Somebody takes the master of the terminal."""
     stdio_owner: bool = False
     """Descriptors 0-2 are ours (pipes): give them to the payload's user."""
-    listen_fds: int = 0
-    """Sockets passed from 3 on, as sd_listen_fds(3) wants them."""
-    listen_fd_names: tuple[str, ...] = ()
     preserve_fds: int = 0
-    """Further descriptors, after those of `listen_fds`."""
+    """Descriptors passed from 3 on, after those of `listen_fds`."""
     home: str | None = None
     """HOME of the user in the container's passwd, where the environment has none; None is "/"."""
 
@@ -41,7 +38,11 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     cgroups: bool = True
     """False: no cgroup at all, whatever the specification says."""
     overlay: bool = False
-    """The root is a throw-away overlay over `root.path`, made by the parent."""
+    """`root.path` stays as it is: it lies under a throw-away overlay, made by the parent, or, where we
+    are an ordinary user, it and everything mounted in it is shown read-only."""
+    listen_fds: int = 0
+    """Sockets passed from 3 on, as sd_listen_fds(3) wants them."""
+    listen_fd_names: tuple[str, ...] = ()
 
 
 class ExecOptions(StdioOptions, frozen=True, kw_only=True):

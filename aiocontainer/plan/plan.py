@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
+from .listing import plan_listing
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -147,4 +149,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     cgroup: CgroupPlan | None = None
     limits_by_parent: tuple[Rlimit, ...] = ()
     """Limits that the payload's own user namespace may not raise: set at the first pause."""
+    oom_score_adj: int | None = None
+    """The same for the score by which the kernel picks victims; None: nothing to do."""
     warnings: tuple[str, ...] = ()
+    """Each with its address: what was asked for and is done without."""
+
+    def listing(self) -> str:
+        """Return the plan for people: one line for each step, with the address that asked for it."""
+        return plan_listing(self)

@@ -1,0 +1,89 @@
+"""Where the container's cgroup is.  OCI config-linux.md "Cgroups Path"."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from aiocontainer.errors import SpecError, UnsupportedError
+
+from .device_filter import device_filter
+from .devices import device_rules
+from .host import CgroupMode
+from .plan import CgroupPlan, CgroupTasks
+from .steps import JoinCgroup, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiocontainer.spec import Linux
+
+    from .draft import Draft
+    from .host import Host
+    from .options import Options
+
+__all__ = ["cgroup_plan", "cgroup_steps"]
+
+ORIGIN = "$.linux.cgroupsPath"
+_SYSTEMD_FIELDS = 3
+
+
+def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: bool) -> CgroupPlan | None:
+    """Return the cgroup to make; None if the container stays in the runtime's own."""
+    if not options.cgroups:
+        return None
+    path = linux.cgroups_path
+    if path.count(":") == _SYSTEMD_FIELDS - 1 and not path.startswith("/"):
+        raise UnsupportedError(
+            "a path of slice:prefix:name", needs="the systemd cgroup driver", origin=ORIGIN
+        )
+    if host.cgroup_mode is CgroupMode.NONE or not host.cgroup_delegated:
+        if path:
+            raise UnsupportedError("a cgroup of its own", needs="a cgroup delegated to us", origin=ORIGIN)
+        return None
+    name = _clean(path or options.id)
+    rules = None
+    if not (user_namespace and not host.privileged):  # an ordinary user has no say over devices
+        rules = device_rules(linux, v1=host.cgroup_mode is CgroupMode.V1)
+    return CgroupPlan(
+        mode=host.cgroup_mode,
+        paths={
+            hierarchy: _directory(mount, _base(host, hierarchy, path), name)
+            for hierarchy, mount in host.cgroup_hierarchies.items()
+        },
+        devices=rules,
+        device_filter=device_filter(rules) if rules and host.cgroup_mode is CgroupMode.V2 else b"",
+        explicit=bool(path),
+    )
+
+
+def _clean(path: str) -> str:
+    """Return the path below the root or base that it stays under, whatever ".." it has."""
+    clean = posixpath.normpath(f"/{path}").lstrip("/")
+    if not clean:
+        raise SpecError("names the root cgroup", origin=ORIGIN)
+    return clean
+
+
+def _base(host: Host, hierarchy: str, path: str) -> str:
+    """Return where the path starts: the root if absolute, else our own cgroup.
+
+    In a unified hierarchy it is our parent, because a cgroup that has processes, as ours has, can
+    pass no controllers on.  cgroup-v2.rst "No Internal Process Constraint".
+    """
+    if path.startswith("/"):
+        return "/"
+    own = host.cgroup_own.get(hierarchy, "/")
+    return posixpath.dirname(own.rstrip("/")) or "/" if host.cgroup_mode is CgroupMode.V2 else own
+
+
+def _directory(mount: str, base: str, name: str) -> str:
+    return "/".join(part for part in (mount.rstrip("/"), base.strip("/"), name) if part)
+
+
+def cgroup_steps(draft: Draft) -> Iterator[Step]:
+    """Yield the steps that enter the cgroup; in v2 the process is born there: CLONE_INTO_CGROUP."""
+    if draft.cgroup is None or draft.cgroup.mode is not CgroupMode.V1:
+        return
+    for hierarchy in draft.cgroup.paths:
+        yield JoinCgroup(ORIGIN, draft.pass_fd(CgroupTasks(hierarchy)), hierarchy)

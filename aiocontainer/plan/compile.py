@@ -1,0 +1,108 @@
+"""Compile a specification: everything that is decided about a container is decided here.
+
+Pure: the same specification, host and options give the same plan, on any machine.  Every refusal is a
+`SpecError` or an `UnsupportedError` with the address of what asked for it, and nothing has been
+touched by then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiocontainer.errors import SpecError
+from aiocontainer.spec import at, check, sysctl_path
+
+from .cgroup import cgroup_plan, cgroup_steps
+from .draft import Draft
+from .flags import CLONE_NEWUSER, PAUSE_CREATED
+from .namespaces import loopback_steps, name_steps, namespace_steps
+from .plan import GateSocket, Plan
+from .process import Payload, Sockets, check_terminal, raised_limits
+from .rootfs import read_only_root, rootfs_steps
+from .steps import Gate, Keyring, Pause, Reset, SetSid, Sysctl
+from .unsupported import refuse_unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiocontainer.spec import Process, Spec
+
+    from .host import Host
+    from .options import Options
+    from .steps import Rlimit, Step
+
+__all__ = ["compile_plan"]
+
+
+def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
+    """Return the plan of a new container, up to and including its start."""
+    warnings = check(spec)
+    refuse_unsupported(spec)
+    process = _process(spec)
+    check_terminal(process, options, "$.process")
+    draft = Draft(spec, process, host, options)
+    draft.cgroup = cgroup_plan(draft.linux, host, options, user_namespace=draft.namespaces.has("user"))
+    payload = Payload(
+        process,
+        host,
+        options,
+        origin="$.process",
+        user_namespace=draft.namespaces.has("user"),
+        setgroups_denied=draft.setgroups_denied,
+        sockets=Sockets(options.listen_fds, options.listen_fd_names),
+    )
+    raised = raised_limits(payload.limits, host) if draft.namespaces.has("user") else ()
+    by_parent = raised if draft.namespaces.birth & CLONE_NEWUSER else ()
+    return Plan(
+        steps=tuple(_steps(draft, payload, () if by_parent else raised)),
+        fds=tuple(draft.fds),
+        clone_flags=draft.namespaces.birth,
+        maps=draft.maps,
+        cgroup=draft.cgroup,
+        limits_by_parent=by_parent,
+        oom_score_adj=process.oom_score_adj if draft.namespaces.birth & CLONE_NEWUSER else None,
+        warnings=(*warnings, *draft.warnings, *payload.warnings),
+    )
+
+
+def _process(spec: Spec) -> Process:
+    if spec.process is None:
+        raise SpecError("required, and missing", origin="$.process")
+    return spec.process
+
+
+def _steps(draft: Draft, payload: Payload, raised: tuple[Rlimit, ...]) -> Iterator[Step]:
+    """Yield all steps in order.  The order is security policy: what comes later can do less."""
+    yield from cgroup_steps(draft)
+    yield from raised
+    yield from namespace_steps(draft)
+    yield SetSid("")
+    yield Reset("")
+    yield from _keyring(draft)
+    yield from loopback_steps(draft)
+    yield from rootfs_steps(draft)
+    yield from name_steps(draft)
+    yield from _sysctls(draft)
+    yield from payload.outside_steps(draft.pass_fd)
+    yield payload.first_cwd(make=True)
+    yield from read_only_root(draft)
+    yield from payload.user_steps()
+    yield payload.program()
+    yield Pause("", PAUSE_CREATED)
+    yield Gate("", draft.pass_fd(GateSocket()), draft.runtime_uid)
+    yield payload.execution()
+
+
+def _keyring(draft: Draft) -> Iterator[Step]:
+    if not draft.options.no_new_keyring:
+        yield Keyring("", keyring_name(draft.options.id))
+
+
+def keyring_name(id: str) -> str:
+    """Return the name of a container's session keyring."""
+    return f"_ses.{id}"
+
+
+def _sysctls(draft: Draft) -> Iterator[Step]:
+    for key, value in draft.linux.sysctl.items():
+        yield Sysctl(at("$.linux.sysctl", key), sysctl_path(key), value)

@@ -1,0 +1,86 @@
+"""What the subject modules share while one plan is being made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiocontainer.spec import Linux
+
+from .idmaps import id_maps, inside
+from .namespaces import read_namespaces
+
+if TYPE_CHECKING:
+    from aiocontainer.spec import Process, Spec
+
+    from .host import Host
+    from .options import Options
+    from .plan import CgroupPlan, PlanFd
+    from .steps import Step
+
+__all__ = ["Draft"]
+
+OVERFLOW_ID = 65534
+"""How an id looks that the user namespace does not map.  user_namespaces(7)."""
+
+
+class Draft:
+    """The questions that several subjects ask, and what they collect besides steps."""
+
+    def __init__(self, spec: Spec, process: Process, host: Host, options: Options) -> None:
+        self.spec = spec
+        self.linux = spec.linux or Linux()
+        self.process = process
+        self.host = host
+        self.options = options
+        self.namespaces = read_namespaces(self.linux, host)
+        self.maps = id_maps(self.linux, self.namespaces, host)
+        self.cgroup: CgroupPlan | None = None
+        self.fds: list[PlanFd] = []
+        self.warnings: list[str] = []
+        self.late: list[Step] = []
+        """Attributes that wait until the file systems are filled."""
+
+    def pass_fd(self, what: PlanFd) -> int:
+        """Return the index under which a step names a descriptor that the parent passes."""
+        self.fds.append(what)
+        return len(self.fds) - 1
+
+    @property
+    def in_user_namespace(self) -> bool:
+        """The container is not in the initial user namespace."""
+        return self.namespaces.has("user") or self.host.in_user_namespace
+
+    @property
+    def by_parent(self) -> bool:
+        """Paths of the host are opened by the parent: the container's root might not get there."""
+        return self.namespaces.has("user") and self.host.privileged
+
+    @property
+    def setgroups_denied(self) -> bool:
+        """setgroups(2) is forbidden for good where the container runs."""
+        if self.maps is not None:
+            return self.maps.deny_setgroups or self.host.setgroups_denied
+        # Of a namespace that is joined we know nothing; but an ordinary user's usually forbids it.
+        joined = self.namespaces.has("user") and not self.host.privileged
+        return joined or self.host.setgroups_denied
+
+    def is_mapped_uid(self, uid: int) -> bool:
+        """Whether the container has this uid, as far as is known here."""
+        return self.maps is None or inside(uid, self.maps.uid)
+
+    def is_mapped_gid(self, gid: int) -> bool:
+        """Whether the container has this gid, as far as is known here."""
+        return self.maps is None or inside(gid, self.maps.gid)
+
+    @property
+    def runtime_uid(self) -> int:
+        """Our own uid as the container sees it: credentials on a socket are translated."""
+        euid = self.host.euid
+        if self.maps is not None:
+            for first, outside, size in self.maps.uid:
+                if outside <= euid < outside + size:
+                    return first + euid - outside
+            return OVERFLOW_ID
+        if self.namespaces.has("user"):
+            return OVERFLOW_ID if self.host.privileged else 0
+        return euid

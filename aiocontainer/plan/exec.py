@@ -1,0 +1,134 @@
+"""Compile an exec: one more process in a running container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiocontainer.errors import UnsupportedError
+from aiocontainer.spec import check_process
+
+from .compile import keyring_name
+from .flags import CLONE_NEWPID, NAMESPACES, PAUSE_CONSOLE
+from .host import CgroupMode
+from .plan import CgroupTasks, InitPidfd, Plan
+from .process import Payload, check_terminal, raised_limits
+from .rootfs import console_step
+from .steps import (
+    Fork,
+    JoinCgroup,
+    JoinNamespace,
+    Keyring,
+    NamespaceRoot,
+    OomScore,
+    Pause,
+    Procfs,
+    Reset,
+    SetSid,
+    Step,
+    VerifyNamespace,
+)
+from .unsupported import refuse_unsupported_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiocontainer.spec import Process, Spec
+
+    from .host import Host
+    from .options import ExecOptions
+    from .plan import PlanFd
+    from .steps import Rlimit
+
+__all__ = ["compile_exec"]
+
+ORIGIN = "$"
+"""Addresses are those of the process object, which is a document of its own."""
+
+
+def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions) -> Plan:
+    """Return the plan of a further process; *spec* is the container's own, as it was created."""
+    warnings = check_process(process, ORIGIN)
+    refuse_unsupported_process(process, ORIGIN)
+    check_terminal(process, options, ORIGIN)
+    if "mount" not in options.namespaces:
+        raise UnsupportedError("exec without a mount namespace", needs="a mount namespace", origin="exec")
+    joined = "user" in options.namespaces
+    payload = Payload(
+        process,
+        host,
+        options,
+        origin=ORIGIN,
+        user_namespace=joined,
+        setgroups_denied=_setgroups_denied(spec, host, joined=joined),
+    )
+    fds: list[PlanFd] = []
+    raised = raised_limits(payload.limits, host) if joined else ()
+    steps = tuple(_steps(process, spec, host, options, payload, raised, fds))
+    return Plan(steps=steps, fds=tuple(fds), warnings=(*warnings, *payload.warnings))
+
+
+def _setgroups_denied(spec: Spec, host: Host, *, joined: bool) -> bool:
+    """Whether the container's user namespace denies setgroups(2): as it was decided at create."""
+    if not joined or host.privileged or spec.linux is None:
+        return host.setgroups_denied
+    gids = spec.linux.gid_mappings
+    return host.setgroups_denied or not gids or (len(gids) == 1 and gids[0].size == 1)
+
+
+def _steps(
+    process: Process,
+    spec: Spec,
+    host: Host,
+    options: ExecOptions,
+    payload: Payload,
+    raised: tuple[Rlimit, ...],
+    fds: list[PlanFd],
+) -> Iterator[Step]:
+    """Yield the steps; the process is in sight of the container only from the fork on."""
+
+    def pass_fd(what: PlanFd) -> int:
+        fds.append(what)
+        return len(fds) - 1
+
+    if host.cgroup_mode is CgroupMode.V1:
+        for hierarchy in options.cgroup_paths:
+            yield JoinCgroup("", pass_fd(CgroupTasks(hierarchy)), hierarchy)
+    yield from _oom_score(process, spec)
+    yield from raised
+    yield from _join(options, pass_fd(InitPidfd()), drop_groups=not payload.setgroups_denied)
+    yield SetSid("")
+    yield Reset("")
+    if options.keyring:
+        yield Keyring("", keyring_name(options.id))
+    yield Procfs("")
+    if process.terminal:
+        yield console_step(process, f"{ORIGIN}.terminal", bind=False)
+        yield Pause(f"{ORIGIN}.terminal", PAUSE_CONSOLE)
+    yield from payload.outside_steps(pass_fd)
+    yield payload.first_cwd(make=False)
+    yield from payload.user_steps()
+    yield payload.program()
+    yield payload.execution()
+
+
+def _oom_score(process: Process, spec: Spec) -> Iterator[Step]:
+    """Set the process's own score, or else the container's."""
+    if process.oom_score_adj is not None:
+        yield OomScore(f"{ORIGIN}.oomScoreAdj", process.oom_score_adj)
+    elif spec.process is not None and spec.process.oom_score_adj is not None:
+        yield OomScore("", spec.process.oom_score_adj)
+
+
+def _join(options: ExecOptions, fd: int, *, drop_groups: bool) -> Iterator[Step]:
+    """Enter all namespaces of the container in one call, and prove that they are those recorded."""
+    flags = 0
+    for name in options.namespaces:
+        flags |= NAMESPACES[name]
+    yield JoinNamespace("", fd, flags, "the container's init")
+    for name, flag in NAMESPACES.items():
+        if name in options.namespaces:
+            yield VerifyNamespace("", flag, options.namespaces[name])
+    if "user" in options.namespaces:
+        yield NamespaceRoot("", drop_groups=drop_groups)
+    if flags & CLONE_NEWPID:
+        yield Fork("")

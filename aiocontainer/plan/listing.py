@@ -1,0 +1,77 @@
+"""A plan for people: what will be done, in order, and which place in ``config.json`` asked for it.
+
+Deterministic, and free of secrets: neither arguments nor values of the environment are shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .flags import namespace_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .plan import CgroupPlan, IdMaps, Plan
+
+__all__ = ["plan_listing"]
+
+_WIDTH = 78
+"""Addresses begin at this column, or after what is longer."""
+
+
+def plan_listing(plan: Plan) -> str:
+    """Return the listing, which ends with a newline."""
+    lines = [
+        *_born(plan),
+        *_steps(plan),
+        *_section("passed descriptors", (f"{index:3} {fd}" for index, fd in enumerate(plan.fds))),
+        *(_maps(plan.maps) if plan.maps is not None else ()),
+        *_section("limits set by the parent", (f"    {limit}" for limit in plan.limits_by_parent)),
+        *(_cgroup(plan.cgroup) if plan.cgroup is not None else ()),
+        *_section("warnings", (f"    {each}" for each in plan.warnings)),
+    ]
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _section(title: str, lines: Iterable[str]) -> list[str]:
+    body = [*lines]
+    return ["", f"{title}:", *body] if body else []
+
+
+def _born(plan: Plan) -> Iterator[str]:
+    if plan.clone_flags:
+        yield _line("  0", f"start a process with new namespaces: {namespace_words(plan.clone_flags)}", "")
+    else:
+        yield _line("  0", "start a process", "")
+
+
+def _steps(plan: Plan) -> Iterator[str]:
+    """Yield the steps, numbered from 1: 0 is the start of the process."""
+    for number, step in enumerate(plan.steps, 1):
+        yield _line(f"{number:3}", str(step), step.origin)
+
+
+def _line(number: str, text: str, origin: str) -> str:
+    return f"{number} {text:{_WIDTH}} {origin}"
+
+
+def _maps(maps: IdMaps) -> list[str]:
+    lines = [
+        f"    {kind} {inside} to {inside + size - 1} are {outside} to {outside + size - 1} outside"
+        if size > 1
+        else f"    {kind} {inside} is {outside} outside"
+        for kind, ranges in (("uid", maps.uid), ("gid", maps.gid))
+        for inside, outside, size in ranges
+    ]
+    if maps.deny_setgroups:
+        lines.append("    setgroups is denied")
+    if maps.use_tools:
+        lines.append("    written by newuidmap and newgidmap")
+    return _section("id maps", lines)
+
+
+def _cgroup(cgroup: CgroupPlan) -> list[str]:
+    paths = [f"    {path}" for path in cgroup.paths.values()]
+    rules = [f"    {rule}" for rule in cgroup.devices or ()]
+    return [*_section(f"cgroup ({cgroup.mode.value})", paths), *_section("devices", rules)]

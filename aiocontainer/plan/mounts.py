@@ -1,0 +1,270 @@
+"""The mounts of the specification, in its order.  OCI config.md "Mounts"."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from aiocontainer.errors import SpecError, UnsupportedError
+
+from .cgroup_mounts import cgroup_mount_steps
+from .flags import (
+    MOUNT_ATTR_RDONLY,
+    MOUNT_KEEP_MODE,
+    MOUNT_MAKE_DIR,
+    MOUNT_MAKE_FILE,
+    MOUNT_PROCFS,
+    MOUNT_RDONLY_SB,
+    MOUNT_RECURSIVE,
+    MOUNT_SETATTR_RECURSIVE,
+)
+from .mount_options import MountOptions, parse_options, split_items
+from .plan import Tree
+from .steps import NO_FD, Bind, Mount, SetAttr, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiocontainer.spec import Mount as SpecMount
+
+    from .draft import Draft
+
+__all__ = ["has_bound_dev", "mount_steps"]
+
+# What may be mounted below /proc: files that lxcfs and the like answer for.  Everything else could
+# take the place of a file that somebody trusts, as CVE-2019-16884 did with attr/exec.
+UNDER_PROC: Final = frozenset(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
+    )
+)
+
+# File systems of the kernel itself, whose superblock may be shared with others: "ro" is theirs per
+# mount only.  Of all others the superblock becomes read-only too, as mount(2) would make it.
+_KERNEL_FILESYSTEMS: Final = frozenset({"proc", "sysfs", "mqueue", "devpts", "cgroup2", "tmpfs"})
+
+
+class _Place(Struct, frozen=True):
+    """One mount and where it stands."""
+
+    mount: SpecMount
+    origin: str
+    target: str
+    options: MountOptions
+
+    @property
+    def path(self) -> str:
+        """The target without detours, as a name: links in it are the helper's business."""
+        return posixpath.normpath(self.target)
+
+
+def has_bound_dev(spec_mounts: tuple[SpecMount, ...]) -> bool:
+    """Whether /dev as a whole comes from outside: then it is left alone."""
+    return any(
+        posixpath.normpath(f"/{mount.destination}").lstrip("/") == "dev"
+        and ("bind" in mount.options or "rbind" in mount.options or mount.type == "bind")
+        for mount in spec_mounts
+    )
+
+
+def mount_steps(draft: Draft) -> Iterator[Step]:
+    """Yield the steps for `mounts`; attributes that have to wait go to `draft.late`."""
+    for index, mount in enumerate(draft.spec.mounts):
+        yield from _mount(draft, _place(mount, f"$.mounts[{index}]"))
+
+
+def _place(mount: SpecMount, origin: str) -> _Place:
+    if mount.uid_mappings or mount.gid_mappings:
+        raise UnsupportedError("id maps of a mount", needs="id-mapped mounts", origin=f"{origin}.uidMappings")
+    target = mount.destination
+    if not target.startswith("/"):
+        target = f"/{target}"
+    place = _Place(mount, origin, target, parse_options(mount.options, f"{origin}.options"))
+    if place.path.startswith("/proc/") and place.path not in UNDER_PROC:
+        raise SpecError(f"nothing may be mounted on {target}", origin=f"{origin}.destination")
+    return place
+
+
+def _mount(draft: Draft, place: _Place) -> Iterator[Step]:
+    options, fstype = place.options, place.mount.type
+    if options.remount:
+        yield _remount(place)
+    elif options.bind or fstype == "bind":
+        yield from _bind(draft, place)
+    elif fstype in {"", "none"}:
+        raise SpecError("names no file system, and is no bind", origin=f"{place.origin}.type")
+    elif place.path == "/proc" and fstype != "proc":
+        raise SpecError(f"only procfs belongs on /proc, not {fstype}", origin=f"{place.origin}.type")
+    elif fstype == "cgroup":
+        yield from cgroup_mount_steps(draft, place.origin, place.target, options)
+    elif fstype == "sysfs" and draft.in_user_namespace and not draft.namespaces.has("network"):
+        yield _host_sysfs(place)
+    else:
+        yield from _new(draft, place)
+
+
+def _remount(place: _Place) -> Step:
+    """Change a mount made before; what `remount` says of the file system itself is refused."""
+    options = place.options
+    if options.data or options.superblock:
+        raise UnsupportedError(
+            "to remount with options of the file system", needs="fspick(2)", origin=f"{place.origin}.options"
+        )
+    return SetAttr(
+        place.origin,
+        place.target,
+        options.attrs,
+        options.cleared,
+        options.propagation[0] if options.propagation else 0,
+    )
+
+
+# Binds.
+
+
+def _bind(draft: Draft, place: _Place) -> Iterator[Step]:
+    options, origin = place.options, place.origin
+    _refuse_data(place)
+    if not place.mount.source:  # "bind" in one entry with others: the document's check sees whole entries
+        raise SpecError("a bind mount needs one", origin=f"{origin}.source")
+    if options.superblock:  # as runc: the kernel takes none of them for a bind
+        draft.warnings.append(f"{origin}.options: {', '.join(options.superblock)}: no effect on a bind")
+    source = posixpath.join(draft.options.bundle, place.mount.source)
+    fd = NO_FD
+    if draft.by_parent:
+        fd = draft.pass_fd(Tree(source, options.recursive, f"{origin}.source"))
+    # One call sets one depth: the recursive attributes go along only where there are no others.
+    deep = not (options.attrs or options.cleared)
+    yield Bind(
+        origin,
+        source,
+        place.target,
+        options.recursive_attrs if deep else options.attrs,
+        options.recursive_cleared if deep else options.cleared,
+        options.propagation[0] if options.propagation else 0,
+        _bind_flags(place, deep=deep and bool(options.recursive_attrs or options.recursive_cleared)),
+        fd,
+    )
+    yield from _afterwards(place, recursive=not deep)
+
+
+def _bind_flags(place: _Place, *, deep: bool) -> int:
+    flags = MOUNT_MAKE_DIR | MOUNT_MAKE_FILE  # whichever the source is
+    if place.options.recursive:
+        flags |= MOUNT_RECURSIVE
+    if deep:
+        flags |= MOUNT_SETATTR_RECURSIVE
+    # Onto /proc nothing but procfs is bound, and not through a link: CVE-2019-19921.
+    if place.path == "/proc" or (place.path == "/sys" and posixpath.normpath(place.mount.source) == "/sys"):
+        flags |= MOUNT_PROCFS
+    return flags
+
+
+def _refuse_data(place: _Place) -> None:
+    """Refuse options of a file system on a bind, which makes none."""
+    data = set(place.options.data)
+    for index, text in enumerate(place.mount.options if data else ()):
+        for word in split_items(text):
+            if word in data:
+                raise SpecError(
+                    f"{word!r} is an option of a file system, but this is a bind",
+                    origin=f"{place.origin}.options[{index}]",
+                )
+
+
+def _afterwards(place: _Place, *, recursive: bool) -> Iterator[Step]:
+    """Yield what needs a call of its own: recursive attributes, further propagation."""
+    options = place.options
+    if recursive and (options.recursive_attrs or options.recursive_cleared):
+        yield SetAttr(
+            place.origin,
+            place.target,
+            options.recursive_attrs,
+            options.recursive_cleared,
+            flags=MOUNT_SETATTR_RECURSIVE,
+        )
+    for propagation in options.propagation[1:]:
+        yield SetAttr(place.origin, place.target, propagation=propagation)
+
+
+def _host_sysfs(place: _Place) -> Step:
+    """Show the host's sysfs: it belongs to the network namespace, which is not ours to mount it for.
+
+    What is mounted in it comes along, so what holds for the one holds for all.
+    """
+    return Bind(
+        place.origin,
+        "/sys",
+        place.target,
+        place.options.attrs,
+        flags=MOUNT_MAKE_DIR | MOUNT_RECURSIVE | MOUNT_SETATTR_RECURSIVE | MOUNT_PROCFS,
+    )
+
+
+# New file systems.
+
+
+def _new(draft: Draft, place: _Place) -> Iterator[Step]:
+    options, fstype = place.options, place.mount.type
+    attrs = options.attrs | options.recursive_attrs  # a new file system is a tree of one mount
+    if attrs & MOUNT_ATTR_RDONLY and fstype == "tmpfs":
+        # Mount points and devices have to be made in it first.
+        attrs &= ~MOUNT_ATTR_RDONLY
+        draft.late.append(SetAttr(place.origin, place.target, MOUNT_ATTR_RDONLY))
+    yield Mount(
+        place.origin,
+        fstype,
+        place.mount.source or fstype,
+        place.target,
+        attrs,
+        options.propagation[0] if options.propagation else 0,
+        _new_flags(place, attrs),
+        (*options.superblock, *_data(draft, place)),
+    )
+    yield from _afterwards(place, recursive=False)
+
+
+def _new_flags(place: _Place, attrs: int) -> int:
+    fstype = place.mount.type
+    flags = MOUNT_MAKE_DIR
+    if fstype in {"proc", "sysfs"}:
+        flags |= MOUNT_PROCFS
+    if fstype == "tmpfs" and place.options.value("mode") is None:
+        flags |= MOUNT_KEEP_MODE
+    if attrs & MOUNT_ATTR_RDONLY and fstype not in _KERNEL_FILESYSTEMS:
+        flags |= MOUNT_RDONLY_SB
+    return flags
+
+
+def _data(draft: Draft, place: _Place) -> tuple[str, ...]:
+    """Return the file system's own options, without those that the id maps make impossible."""
+    data = place.options.data
+    if draft.maps is None or place.mount.type not in {"tmpfs", "devpts"}:
+        return data
+    return tuple(item for item in data if _is_mapped(draft, place, item))
+
+
+def _is_mapped(draft: Draft, place: _Place, item: str) -> bool:
+    """Whether an option is none that names an unmapped id.
+
+    devpts has a group (5, "tty") by convention only, and does without; elsewhere it is a mistake.
+    """
+    key, _, value = item.partition("=")
+    known = {"uid": draft.is_mapped_uid, "gid": draft.is_mapped_gid}.get(key)
+    if known is None or not (value.isascii() and value.isdigit()) or known(int(value)):
+        return True
+    if (place.mount.type, key) == ("devpts", "gid"):
+        return False
+    raise SpecError(f"{item}: this id is not mapped", origin=f"{place.origin}.options")

@@ -1,0 +1,192 @@
+"""The process itself, for init and exec alike.  OCI config.md "Process"."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from aiocontainer.errors import SpecError, UnsupportedError
+
+from .capabilities import capability_sets
+from .flags import RLIMITS
+from .plan import Preserved, Stdio
+from .steps import (
+    Credentials,
+    Cwd,
+    Exec,
+    NoNewPrivs,
+    PassFd,
+    Program,
+    Rlimit,
+    Step,
+    Umask,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from aiocontainer.spec import Process
+
+    from .host import Host
+    from .options import StdioOptions
+    from .plan import PlanFd
+
+__all__ = ["Payload", "check_terminal", "environment", "limits"]
+
+FIRST_FD: Final = 3
+_UMASK: Final = 0o022
+_DEFAULT_PATH: Final = "/usr/bin:/bin"  # as execvp(3), where the environment has none
+
+
+def check_terminal(process: Process, options: StdioOptions, origin: str) -> None:
+    """Refuse a terminal that nobody takes, and somebody who waits for none."""
+    if process.terminal and not options.console:
+        raise SpecError("a terminal, but nothing to connect it to", origin=f"{origin}.terminal")
+    if options.console and not process.terminal:
+        raise SpecError("a console waits for a terminal", origin=f"{origin}.terminal")
+
+
+def limits(process: Process, origin: str) -> tuple[Rlimit, ...]:
+    """Return the resource limits of a process as steps."""
+    return tuple(
+        Rlimit(f"{origin}.rlimits[{index}]", RLIMITS[limit.type], limit.type, limit.soft, limit.hard)
+        for index, limit in enumerate(process.rlimits)
+    )
+
+
+def raised_limits(wanted: Iterable[Rlimit], host: Host) -> tuple[Rlimit, ...]:
+    """Return those limits above our own, as steps that lift them entirely.
+
+    To raise a limit takes a capability of the machine, which is gone in a user namespace; to lower it
+    again takes none.
+    """
+    higher = tuple(
+        Rlimit(each.origin, each.resource, each.name, each.hard, each.hard)
+        for each in wanted
+        if each.hard > host.hard_limits.get(each.name, each.hard)
+    )
+    if higher and not host.may_raise_limits:
+        raise UnsupportedError(
+            f"to raise {higher[0].name} above {host.hard_limits[higher[0].name]}",
+            needs="CAP_SYS_RESOURCE",
+            origin=higher[0].origin,
+        )
+    return higher
+
+
+class Sockets(Struct, frozen=True):
+    """Listening sockets for the payload, from 3 on.  sd_listen_fds(3)."""
+
+    count: int = 0
+    names: tuple[str, ...] = ()
+
+    def variables(self) -> Iterator[tuple[str, str]]:
+        """Yield what the payload reads about them; it is pid 1 of its namespace."""
+        if self.count:
+            yield "LISTEN_FDS", str(self.count)
+            yield "LISTEN_PID", "1"
+        if self.names:
+            yield "LISTEN_FDNAMES", ":".join(self.names)
+
+
+def environment(process: Process, home: str | None, sockets: Sockets = Sockets()) -> dict[str, str]:  # noqa: B008
+    """Return the environment: the last of several entries with one name counts, in its place."""
+    variables: dict[str, str] = {}
+    for entry in process.env:
+        name, _, value = entry.partition("=")
+        variables.pop(name, None)
+        variables[name] = value
+    variables.setdefault("HOME", home or "/")
+    variables.update(sockets.variables())
+    return variables
+
+
+def candidates(program: str, path: str) -> tuple[str, ...]:
+    """Return where the program may be; a name with a slash is itself a path, from the directory of work."""
+    if "/" in program:
+        return (program,)
+    return tuple(dict.fromkeys(posixpath.join(each or ".", program) for each in path.split(":")))
+
+
+class Payload:
+    """The last part of a plan: from the limits to execve(2)."""
+
+    def __init__(
+        self,
+        process: Process,
+        host: Host,
+        options: StdioOptions,
+        *,
+        origin: str,
+        user_namespace: bool,
+        setgroups_denied: bool,
+        sockets: Sockets = Sockets(),  # noqa: B008
+    ) -> None:
+        self.process = process
+        self.origin = origin
+        self.options = options
+        self.sockets = sockets
+        self.setgroups_denied = setgroups_denied
+        self.warnings: list[str] = []
+        self.limits = limits(process, origin)
+        self.capabilities = capability_sets(
+            process.capabilities,
+            host,
+            f"{origin}.capabilities",
+            self.warnings,
+            user_namespace=user_namespace,
+        )
+        self.environment = environment(process, options.home, sockets)
+
+    def outside_steps(self, pass_fd: Callable[[PlanFd], int]) -> Iterator[Step]:
+        """Yield what is set while we are still root: limits, descriptors, what no exec may regain."""
+        yield from self.limits
+        yield from self._descriptors(pass_fd)
+        umask = self.process.user.umask
+        yield Umask(f"{self.origin}.user.umask", _UMASK if umask is None else umask)
+        if self.process.no_new_privileges:
+            yield NoNewPrivs(f"{self.origin}.noNewPrivileges")
+        if self.capabilities is not None:
+            yield self.capabilities.bounding
+
+    def _descriptors(self, pass_fd: Callable[[PlanFd], int]) -> Iterator[Step]:
+        user = self.process.user
+        owner = (user.uid, user.gid) if self.options.stdio_owner else None
+        if not self.process.terminal:
+            for number in range(FIRST_FD):
+                yield PassFd("", pass_fd(Stdio(number)), number, owner)
+        count = self.sockets.count + self.options.preserve_fds
+        for number in range(FIRST_FD, FIRST_FD + count):
+            yield PassFd("", pass_fd(Preserved(number)), number)
+
+    def first_cwd(self, *, make: bool) -> Step:
+        """Return the try as root, who may be the only one to get there."""
+        return Cwd(f"{self.origin}.cwd", self.process.cwd, make=make, lenient=True)
+
+    def user_steps(self) -> Iterator[Step]:
+        """Yield the change of user and what is left of its capabilities."""
+        user, groups = self.process.user, self.process.user.additional_gids
+        if self.setgroups_denied and groups:
+            raise UnsupportedError(
+                "supplementary groups",
+                needs="setgroups(2), denied where an ordinary user maps one group alone",
+                origin=f"{self.origin}.user.additionalGids",
+            )
+        yield Credentials(
+            f"{self.origin}.user", user.uid, user.gid, None if self.setgroups_denied else groups
+        )
+        if self.capabilities is not None:
+            yield self.capabilities.others
+        yield Cwd(f"{self.origin}.cwd", self.process.cwd)
+
+    def program(self) -> Step:
+        """Return the search for the program, so that a missing one is an error before the start."""
+        path = self.environment.get("PATH", _DEFAULT_PATH)
+        return Program(f"{self.origin}.args[0]", candidates(self.process.args[0], path))
+
+    def execution(self) -> Step:
+        """Return the end of the plan."""
+        env = tuple(f"{name}={value}" for name, value in self.environment.items())
+        return Exec(f"{self.origin}.args", self.process.args, env)

@@ -1,0 +1,163 @@
+"""The root file system around the mounts: where it comes from, how it is closed, what is hidden."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from aiocontainer.errors import SpecError, UnsupportedError
+
+from .flags import (
+    MOUNT_ATTR_RDONLY,
+    MOUNT_SETATTR_RECURSIVE,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    PAUSE_CONSOLE,
+    PIVOT_MOVE,
+    PIVOT_ROOT,
+    PROPAGATION,
+)
+from .mounts import mount_steps
+from .nodes import node_steps
+from .plan import Overlay, Tree
+from .steps import (
+    NO_FD,
+    Console,
+    Mask,
+    Pause,
+    Pivot,
+    Procfs,
+    Propagation,
+    ReadOnly,
+    Rootfs,
+    SetAttr,
+    Step,
+    VerifyMounts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiocontainer.spec import Process
+
+    from .draft import Draft
+
+__all__ = ["console_step", "read_only_root", "rootfs_steps"]
+
+ORIGIN = "$.root.path"
+_PROPAGATION = "$.linux.rootfsPropagation"
+
+
+def rootfs_steps(draft: Draft) -> Iterator[Step]:
+    """Yield everything from the first look at "/" to the proof that all is where it belongs."""
+    if not draft.namespaces.has("mount"):
+        raise UnsupportedError(
+            "a root file system in the host's mounts", needs="a mount namespace", origin="$.linux.namespaces"
+        )
+    yield Propagation(_origin(draft), _start_propagation(draft))
+    yield Procfs("")
+    yield from _root(draft)
+    yield from mount_steps(draft)
+    yield from node_steps(draft)
+    yield from _console(draft)
+    yield Pivot(ORIGIN, PIVOT_MOVE if draft.options.no_pivot else PIVOT_ROOT)
+    yield from draft.late
+    yield from _hidden(draft)
+    yield VerifyMounts("")
+    yield from _end_propagation(draft)
+
+
+def _origin(draft: Draft) -> str:
+    return _PROPAGATION if draft.linux.rootfs_propagation else ""
+
+
+def _start_propagation(draft: Draft) -> int:
+    """Return how "/" follows the host while we build; nothing of ours may reach it by default."""
+    word = draft.linux.rootfs_propagation
+    if word is None:
+        return MS_SLAVE | MS_REC
+    flags = PROPAGATION[word] | MS_REC
+    if flags & MS_PRIVATE and draft.options.no_pivot:
+        raise SpecError(
+            "private, but without pivot_root(2) the host's mounts stay below", origin=_PROPAGATION
+        )
+    # Unbindable mounts cannot be cloned, and the root is yet to be.
+    return MS_PRIVATE | MS_REC if flags & MS_UNBINDABLE else flags
+
+
+def _end_propagation(draft: Draft) -> Iterator[Step]:
+    word = draft.linux.rootfs_propagation
+    if word is not None and PROPAGATION[word] & (MS_SHARED | MS_UNBINDABLE):
+        yield Propagation(_PROPAGATION, PROPAGATION[word])
+
+
+def _root(draft: Draft) -> Iterator[Step]:
+    if draft.spec.root is None:
+        raise SpecError("a container needs a root file system", origin="$.root")
+    path = posixpath.normpath(posixpath.join(draft.options.bundle, draft.spec.root.path))
+    if draft.options.overlay and draft.host.privileged:
+        yield Rootfs(ORIGIN, path, draft.pass_fd(Overlay(path, ORIGIN, _owner(draft))))
+    elif draft.by_parent:
+        yield Rootfs(ORIGIN, path, draft.pass_fd(Tree(path, recursive=True, origin=ORIGIN)))
+    else:
+        yield Rootfs(ORIGIN, path, NO_FD)
+    if draft.options.overlay and not draft.host.privileged:
+        # An overlay over mounts that are locked together is refused: mount_namespaces(7).
+        yield SetAttr(ORIGIN, "/", MOUNT_ATTR_RDONLY, flags=MOUNT_SETATTR_RECURSIVE)
+
+
+def _owner(draft: Draft) -> tuple[int, int]:
+    """Return the host's ids of the container's root."""
+    if draft.maps is None:
+        return draft.host.euid, draft.host.egid
+    return _outside(draft.maps.uid), _outside(draft.maps.gid)
+
+
+def _outside(ranges: tuple[tuple[int, int, int], ...]) -> int:
+    return next(outside - first for first, outside, size in ranges if first <= 0 < first + size)
+
+
+def console_step(process: Process, origin: str, *, bind: bool) -> Console:
+    """Return the step that makes a terminal; `bind` puts it at /dev/console as well."""
+    size, user = process.console_size, process.user
+    return Console(
+        origin,
+        size.height if size is not None else 0,
+        size.width if size is not None else 0,
+        bind,
+        user.uid,
+        user.gid,
+    )
+
+
+def _console(draft: Draft) -> Iterator[Step]:
+    if draft.process.terminal:
+        yield console_step(draft.process, "$.process.terminal", bind=True)
+        yield Pause("$.process.terminal", PAUSE_CONSOLE)
+
+
+def _hidden(draft: Draft) -> Iterator[Step]:
+    for origin, path in _once(draft.linux.readonly_paths, "$.linux.readonlyPaths"):
+        yield ReadOnly(origin, path)
+    for origin, path in _once(draft.linux.masked_paths, "$.linux.maskedPaths"):
+        yield Mask(origin, path)
+
+
+def _once(paths: tuple[str, ...], origin: str) -> Iterator[tuple[str, str]]:
+    """Yield each path once, with the address of its first place."""
+    seen = set()
+    for index, path in enumerate(paths):
+        if not path.startswith("/"):
+            raise SpecError(f"{path!r} is not an absolute path", origin=f"{origin}[{index}]")
+        if path not in seen:
+            seen.add(path)
+            yield f"{origin}[{index}]", path
+
+
+def read_only_root(draft: Draft) -> Iterator[Step]:
+    """Make the root itself read-only: last, when nothing is to be made in it any more."""
+    if draft.spec.root is not None and draft.spec.root.readonly:
+        yield SetAttr("$.root.readonly", "/", MOUNT_ATTR_RDONLY)

@@ -1,0 +1,90 @@
+"""What a specification can ask for and this version cannot give: refused by name, never ignored.
+
+One line per field; empty members ask for nothing and are fine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aiocontainer.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from aiocontainer.spec import Process, Spec
+
+__all__ = ["refuse_unsupported", "refuse_unsupported_process"]
+
+_LIMITS: Final = "limits of resources"
+_LABELS: Final = "security modules"
+_HOOKS: Final = "hooks"
+
+# Attribute, its name in the document, what is missing.
+_HOOK_FIELDS: Final = (
+    ("prestart", "prestart"),
+    ("create_runtime", "createRuntime"),
+    ("create_container", "createContainer"),
+    ("start_container", "startContainer"),
+    ("poststart", "poststart"),
+    ("poststop", "poststop"),
+)
+_LINUX_FIELDS: Final = (
+    ("net_devices", "netDevices", "moving network devices"),
+    ("seccomp", "seccomp", "seccomp filters"),
+    ("mount_label", "mountLabel", _LABELS),
+    ("intel_rdt", "intelRdt", "resctrl"),
+    ("memory_policy", "memoryPolicy", "set_mempolicy(2)"),
+    ("personality", "personality", "personality(2)"),
+)
+_RESOURCE_FIELDS: Final = (
+    ("memory", "memory"),
+    ("cpu", "cpu"),
+    ("pids", "pids"),
+    ("block_io", "blockIO"),
+    ("hugepage_limits", "hugepageLimits"),
+    ("network", "network"),
+    ("rdma", "rdma"),
+    ("unified", "unified"),
+)
+_PROCESS_FIELDS: Final = (
+    ("apparmor_profile", "apparmorProfile", _LABELS),
+    ("selinux_label", "selinuxLabel", _LABELS),
+    ("io_priority", "ioPriority", "ioprio_set(2)"),
+    ("scheduler", "scheduler", "sched_setattr(2)"),
+    ("exec_cpu_affinity", "execCPUAffinity", "CPU affinity for exec"),
+)
+
+
+def _asks(value: Any) -> bool:
+    """Whether a member says anything: an object without members does not."""
+    if value is None or value == "" or value == () or value == {}:
+        return False
+    fields = getattr(value, "__struct_fields__", None)
+    return True if fields is None else any(_asks(getattr(value, field)) for field in fields)
+
+
+def _refuse(owner: object, attribute: str, origin: str, needs: str) -> None:
+    if _asks(getattr(owner, attribute)):
+        raise UnsupportedError(
+            origin.rpartition(".")[2], needs=f"{needs}, not implemented yet", origin=origin
+        )
+
+
+def refuse_unsupported(spec: Spec) -> None:
+    """Raise UnsupportedError for the first field that would otherwise be ignored."""
+    if spec.hooks is not None:
+        for attribute, name in _HOOK_FIELDS:
+            _refuse(spec.hooks, attribute, f"$.hooks.{name}", _HOOKS)
+    if spec.linux is not None:
+        for attribute, name, needs in _LINUX_FIELDS:
+            _refuse(spec.linux, attribute, f"$.linux.{name}", needs)
+        if spec.linux.resources is not None:
+            for attribute, name in _RESOURCE_FIELDS:
+                _refuse(spec.linux.resources, attribute, f"$.linux.resources.{name}", _LIMITS)
+    if spec.process is not None:
+        refuse_unsupported_process(spec.process, "$.process")
+
+
+def refuse_unsupported_process(process: Process, origin: str) -> None:
+    """Do the same for a process alone."""
+    for attribute, name, needs in _PROCESS_FIELDS:
+        _refuse(process, attribute, f"{origin}.{name}", needs)
