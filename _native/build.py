@@ -46,7 +46,7 @@ LINKING = ["-static-pie", "-Wl,-z,relro,-z,now,-z,noexecstack", "-s"]
 
 
 def compiler() -> list[str]:
-    """The C compiler: ``$CC``, or cc."""
+    """Return the C compiler: ``$CC``, or cc."""
     return shlex.split(os.environ.get("CC", "cc"))
 
 
@@ -57,14 +57,14 @@ def is_accepted(flag: str) -> bool:
 
 
 def compile_flags(*, strict: bool) -> list[str]:
-    """Flags for the helper; *strict* makes warnings errors, for development."""
+    """Return flags for the helper; *strict* makes warnings errors, for development."""
     hardening = [*HARDENING, *PER_MACHINE.get(platform.machine(), [])]
     errors = ["-Werror"] if strict else []
     return [*STANDARD, *WARNINGS, *errors, *filter(is_accepted, hardening)]
 
 
 def helper_sources() -> list[str]:
-    """The helper is every C file that is not the library's own."""
+    """List what the helper is made of: every C file that is not the library's own."""
     return sorted(str(path) for path in HERE.glob("*.c") if not path.name.startswith("lib"))
 
 
@@ -84,7 +84,7 @@ def write_digest(helper: Path, directory: Path) -> None:
 
 
 def ffi_builder(native: str = "_native") -> FFI:
-    """The library's description; *native* is this directory as seen from where it is compiled.
+    """Describe the library; *native* is this directory as seen from where it is compiled.
 
     The digest header must be on the include path by then.
     """
@@ -93,7 +93,8 @@ def ffi_builder(native: str = "_native") -> FFI:
     ffi.cdef("\n".join(texts.values()))
     ffi.set_source(
         MODULE,
-        "#include <stddef.h>\n#include <stdint.h>\n" + "".join(f'#include "{name}"\n' for name in SHARED_HEADERS),
+        "#include <stddef.h>\n#include <stdint.h>\n"
+        + "".join(f'#include "{name}"\n' for name in SHARED_HEADERS),
         sources=[f"{native}/{name}" for name in LIBRARY_SOURCES],
         include_dirs=[native],
         depends=[f"{native}/{path.name}" for path in sorted(HERE.glob("*.h"))],

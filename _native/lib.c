@@ -78,6 +78,7 @@ microseconds (struct timeval t)
 static void
 take_usage (struct lib_exit *result, const struct rusage *usage)
 {
+  result->usage_known = 1;
   result->user_us = microseconds (usage->ru_utime);
   result->system_us = microseconds (usage->ru_stime);
   result->max_rss_kb = usage->ru_maxrss;

@@ -22,6 +22,8 @@ struct lib_exit
 {
   int32_t code;   /* CLD_EXITED, CLD_KILLED or CLD_DUMPED; 0: it has not ended */
   int32_t status; /* exit status or signal */
+  int32_t usage_known;
+  int32_t reserved;
   int64_t user_us;
   int64_t system_us;
   int64_t max_rss_kb;

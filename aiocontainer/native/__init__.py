@@ -1,1 +1,43 @@
-"""."""
+"""The compiled library and the helper, behind typed functions; nobody else imports `_lib`."""
+
+from __future__ import annotations
+
+from .calls import (
+    Exit,
+    attach_device_filter,
+    open_in_root,
+    open_tree,
+    openat2,
+    overlay,
+    wait_pidfd,
+)
+from .spawner import Spawner
+from .wire import (
+    PROCEED,
+    REPLY_FAILED,
+    REPLY_PAUSED,
+    REPLY_SPAWNED,
+    Reply,
+    decode_reply,
+    encode_plan,
+    sealed_plan,
+)
+
+__all__ = [
+    "PROCEED",
+    "REPLY_FAILED",
+    "REPLY_PAUSED",
+    "REPLY_SPAWNED",
+    "Exit",
+    "Reply",
+    "Spawner",
+    "attach_device_filter",
+    "decode_reply",
+    "encode_plan",
+    "open_in_root",
+    "open_tree",
+    "openat2",
+    "overlay",
+    "sealed_plan",
+    "wait_pidfd",
+]

@@ -1,0 +1,125 @@
+"""System calls that Python's library lacks.  All of them block only as long as the kernel does."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from typing import Final, NamedTuple
+
+from ._lib import ffi, lib
+
+__all__ = [
+    "Exit",
+    "attach_device_filter",
+    "open_in_root",
+    "open_tree",
+    "openat2",
+    "overlay",
+    "wait_pidfd",
+]
+
+RESOLVE_NO_XDEV: Final = 0x01
+RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
+RESOLVE_BENEATH: Final = 0x08
+RESOLVE_IN_ROOT: Final = 0x10
+
+_AT_FDCWD: Final = -100
+_OPEN_TREE_CLONE: Final = 1
+_AT_RECURSIVE: Final = 0x8000
+_RACES: Final = 128  # how often a lookup may be raced before it is given up
+
+_CLD_EXITED: Final = int(os.CLD_EXITED)
+_CLD_DUMPED: Final = int(os.CLD_DUMPED)
+
+
+class Exit(NamedTuple):
+    """How a process ended: exactly one of `code` and `signal` is set."""
+
+    code: int | None
+    signal: int | None
+    core_dumped: bool
+    rusage: resource.struct_rusage | None
+    """What it and the children that it waited for used; None where only the kernel's note of the
+    exit was left, because somebody else had reaped it."""
+
+
+def _checked(result: int, *names: str | bytes) -> int:
+    """Return what a call gave, or raise the OSError that its negative errno stands for."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), *names)
+    return result
+
+
+def wait_pidfd(pidfd: int) -> Exit | None:
+    """Reap the process of *pidfd* if it has ended; None while it lives.
+
+    `ChildProcessError` if it is not our child, or if its status is lost: once it has executed a
+    program a child is an ordinary one, so where SIGCHLD is ignored, or somebody waits for any child
+    at all, only Linux 6.15 can still tell how it ended (PIDFD_INFO_EXIT).
+    """
+    result = ffi.new("struct lib_exit *")
+    _checked(lib.lib_wait(pidfd, result))
+    if result.code == 0:
+        return None
+    usage = _usage(result) if result.usage_known else None
+    if result.code == _CLD_EXITED:
+        return Exit(result.status, None, False, usage)
+    return Exit(None, signal.Signals(result.status), result.code == _CLD_DUMPED, usage)
+
+
+def _usage(result: ffi.CData) -> resource.struct_rusage:
+    """Return it as wait4(2) gives it; the fields that Linux never fills are 0."""
+    fields = (
+        result.user_us / 1e6,
+        result.system_us / 1e6,
+        result.max_rss_kb,
+        *(0, 0, 0),
+        result.minor_faults,
+        result.major_faults,
+        0,
+        result.blocks_in,
+        result.blocks_out,
+        *(0, 0, 0),
+        result.switches_voluntary,
+        result.switches_forced,
+    )
+    return resource.struct_rusage(fields)
+
+
+def openat2(dirfd: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+    """Open relative to a descriptor under the rules of RESOLVE_*; close-on-exec."""
+    return _checked(lib.lib_openat2(dirfd, os.fsencode(path), flags, mode, resolve), path)
+
+
+def open_in_root(rootfd: int, path: str, flags: int) -> int:
+    """Open *path* as a process whose root is *rootfd* would, but through no magic link.
+
+    A lookup through ``..`` that is raced by a rename is tried again, so many times.
+    """
+    for _ in range(_RACES):
+        try:
+            return openat2(rootfd, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        except BlockingIOError:
+            continue
+    return openat2(rootfd, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def open_tree(path: str, recursive: bool) -> int:
+    """Return a detached clone of the mount at *path*, with those below it if *recursive*."""
+    flags = _OPEN_TREE_CLONE | (_AT_RECURSIVE if recursive else 0)
+    return _checked(lib.lib_open_tree(_AT_FDCWD, os.fsencode(path), flags), path)
+
+
+def overlay(lower: str, *, owner: tuple[int, int] = (0, 0), size: str = "") -> int:
+    """Return a detached overlay over *lower* whose writes go to a tmpfs and end with the mount.
+
+    *owner* gets the root of the upper layer; *size* as in tmpfs(5).
+    """
+    return _checked(lib.lib_overlay(os.fsencode(lower), os.fsencode(size), *owner), lower)
+
+
+def attach_device_filter(cgroup_fd: int, program: bytes) -> None:
+    """Make the BPF *program* the one device filter of this cgroup v2 directory."""
+    _checked(lib.lib_attach_device_filter(cgroup_fd, ffi.from_buffer(program), len(program)))

@@ -1,0 +1,179 @@
+"""Plans into bytes and bytes into replies: Python's side of ``wire.h``.
+
+Constants come from the compiled library, which was built from that very file; the layouts are
+written again here for `struct`, and a test compares them.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from ..errors import HelperError, SpecError
+from ._lib import ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "PROCEED",
+    "REPLY_FAILED",
+    "REPLY_PAUSED",
+    "REPLY_SPAWNED",
+    "Reply",
+    "decode_reply",
+    "encode_plan",
+    "encode_spawn",
+    "sealed_plan",
+]
+
+PLAN: Final = struct.Struct("=IIIIII")
+STEP: Final = struct.Struct("=IIiIQQQII")
+SPAWN: Final = struct.Struct("=IIIIQ")
+REPLY: Final = struct.Struct("=IIIiIIq")
+ORDER: Final = struct.Struct("=II")
+
+_LENGTH: Final = struct.Struct("=I")
+_ALIGNMENT: Final = 8
+_UNSIGNED: Final = 2**64 - 1
+
+MAX_FDS: Final[int] = lib.WIRE_MAX_FDS
+REPLY_SPAWNED: Final[int] = lib.REPLY_SPAWNED
+REPLY_PAUSED: Final[int] = lib.REPLY_PAUSED
+REPLY_FAILED: Final[int] = lib.REPLY_FAILED
+
+PROCEED: Final = ORDER.pack(lib.WIRE_MAGIC, lib.WIRE_PROCEED)
+"""The one order that there is."""
+
+_MAX_ERRNO: Final = 4095
+_MFD_NOEXEC_SEAL: Final = 0x8  # Linux 6.3
+_CALLS: Final[dict[int, str]] = {
+    number: name.removeprefix("CALL_").lower()
+    for number, name in ffi.typeof("enum wire_call").elements.items()
+}
+
+
+class _Record(Protocol):
+    """The fields of a ``struct wire_step``; `aiocontainer.plan.steps.Record` is one."""
+
+    @property
+    def fd(self) -> int: ...
+    @property
+    def a(self) -> int: ...
+    @property
+    def b(self) -> int: ...
+    @property
+    def c(self) -> int: ...
+    @property
+    def strings(self) -> tuple[str, ...]: ...
+    @property
+    def data(self) -> bytes: ...
+
+
+class _Step(Protocol):
+    @property
+    def op(self) -> int: ...
+    @property
+    def origin(self) -> str: ...
+    def record(self) -> _Record: ...
+
+
+def encode_plan(steps: Sequence[_Step], fd_count: int) -> bytes:
+    """Return the plan that names *fd_count* descriptors by index.
+
+    `SpecError` with the step's origin where a value cannot be sent: NUL in a string, or too much of
+    something.  The helper checks all of it again, and more.
+    """
+    if len(steps) > lib.WIRE_MAX_STEPS:
+        raise SpecError(f"{len(steps)} steps, at most {lib.WIRE_MAX_STEPS}", origin="$")
+    if fd_count > MAX_FDS:
+        raise SpecError(f"{fd_count} descriptors to pass, at most {MAX_FDS}", origin="$")
+    body = b"".join([_encode_step(step) for step in steps])
+    size = PLAN.size + len(body)
+    if size > lib.WIRE_MAX_PLAN:
+        raise SpecError(f"a plan of {size} bytes, at most {lib.WIRE_MAX_PLAN}", origin="$")
+    return PLAN.pack(lib.WIRE_MAGIC, lib.WIRE_VERSION, size, len(steps), fd_count, 0) + body
+
+
+def _encode_step(step: _Step) -> bytes:
+    fd, a, b, c, strings, data = step.record()  # type: ignore[misc]  # a NamedTuple; the fast way
+    if len(strings) > lib.WIRE_MAX_STRINGS or len(data) > lib.WIRE_MAX_DATA:
+        raise SpecError(
+            f"{len(strings)} strings and {len(data)} bytes, "
+            f"at most {lib.WIRE_MAX_STRINGS} and {lib.WIRE_MAX_DATA}",
+            origin=step.origin,
+        )
+    tail = b"".join([_encode_string(string, step) for string in strings]) + data
+    padding = -(STEP.size + len(tail)) % _ALIGNMENT
+    size = STEP.size + len(tail) + padding
+    try:
+        head = STEP.pack(step.op, size, fd, len(strings), a & _UNSIGNED, b, c, len(data), 0)
+    except struct.error as exc:
+        raise SpecError(f"a number out of range: {exc}", origin=step.origin) from exc
+    return head + tail + bytes(padding)
+
+
+def _encode_string(string: str, step: _Step) -> bytes:
+    try:
+        raw = string.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as exc:
+        raise SpecError("a character that is none", origin=step.origin) from exc
+    if b"\0" in raw:
+        raise SpecError("a NUL character", origin=step.origin)
+    return _LENGTH.pack(len(raw)) + raw + b"\0"
+
+
+def sealed_plan(data: bytes) -> int:
+    """Return a memfd with *data* that nobody can change any more; it is the caller's."""
+    fd: int = lib.lib_sealed_memfd(
+        b"aiocontainer-plan", ffi.from_buffer(data), len(data), _MFD_NOEXEC_SEAL, 0
+    )
+    if fd < 0:
+        raise HelperError(f"memfd_create(2): {os.strerror(-fd)}", errno=-fd)
+    return fd
+
+
+def encode_spawn(flags: int, fd_count: int, clone_flags: int) -> bytes:
+    """Return the request to the spawner; *fd_count* is all that travels with it."""
+    return SPAWN.pack(lib.WIRE_MAGIC, lib.WIRE_VERSION, flags, fd_count, clone_flags)
+
+
+class Reply(NamedTuple):
+    """One message of the helper; `kind` is REPLY_*, and ``wire.h`` says which fields it sets."""
+
+    kind: int
+    step: int
+    error: int
+    """errno, positive; 0 if it is no failure."""
+    call: str
+    """The system call that failed, or "verify" or "decode"; "" if it is no failure."""
+    value: int
+    fds: tuple[int, ...]
+
+
+def decode_reply(data: bytes, fds: Sequence[int]) -> Reply:
+    """Return the reply, which then owns *fds*; `HelperError` if it is none, and *fds* are closed."""
+    try:
+        return _decode_reply(data, fds)
+    except HelperError:
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+def _decode_reply(data: bytes, fds: Sequence[int]) -> Reply:
+    if len(data) != REPLY.size:
+        raise HelperError(f"the helper sent {len(data)} bytes, not a reply")
+    magic, kind, step, error, call, count, value = REPLY.unpack(data)
+    if magic != lib.WIRE_MAGIC or count != len(fds):
+        raise HelperError("the helper sent something that is no reply")
+    fits = {
+        REPLY_SPAWNED: error == 0 and call == 0 and (value > 0) == (count == 1) and -_MAX_ERRNO <= value != 0,
+        REPLY_PAUSED: error == 0 and call == 0 and count <= 1 and value == 0,
+        REPLY_FAILED: 0 < error <= _MAX_ERRNO and call in _CALLS and count == 0 and value == 0,
+    }
+    if not fits.get(kind, False):
+        raise HelperError(f"the helper sent a reply that makes no sense (kind {kind})")
+    name = _CALLS[call] if kind == REPLY_FAILED else ""
+    return Reply(kind, step, error, name, value, tuple(fds))
