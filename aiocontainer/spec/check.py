@@ -12,6 +12,7 @@ from .document import verify
 from .rules.devices import device_problems
 from .rules.idmaps import user_namespace_problems
 from .rules.namespaces import namespace_problems
+from .rules.paths import path_problems
 from .rules.process import process_problems, process_warnings
 from .rules.resources import resource_problems, resource_warnings, tuning_problems
 from .rules.root import root_problems, root_warnings
@@ -33,6 +34,7 @@ _RULES = (
     namespace_problems,
     user_namespace_problems,
     device_problems,
+    path_problems,
     sysctl_problems,
     tuning_problems,
     seccomp_problems,

@@ -25,7 +25,7 @@ def namespace_problems(spec: Spec) -> Problems:
     present = {namespace.type for namespace in linux.namespaces}
     for origin, asked, type in _needs(spec, linux):
         if asked and type not in present:
-            yield SpecError(f"needs a {type} namespace", origin=origin)
+            yield SpecError(f"needs a namespace of type {type}", origin=origin)
     time = linux.namespace("time")
     if _has_offsets(linux) and time and time.path:
         yield SpecError("a time namespace that is joined has its own", origin="$.linux.timeOffsets")

@@ -90,4 +90,4 @@ def _allowed(path: str, linux: Linux, origin: str) -> Problems:
     if type is None:
         yield SpecError("not a parameter of a namespace", origin=origin)
     elif linux.namespace(type) is None:
-        yield SpecError(f"needs a {type} namespace", origin=origin)
+        yield SpecError(f"needs a namespace of type {type}", origin=origin)
