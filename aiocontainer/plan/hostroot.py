@@ -107,6 +107,6 @@ def _strangers(ours: Sequence[tuple[int, int, int]], granted: Sequence[tuple[int
         if count >= _IDS:
             return first, _IDS
     for first, _, size in ours:
-        if _NOBODYS_IDS >= first and first + size >= _NOBODYS_IDS + _IDS:
+        if _NOBODYS_IDS in range(first, first + size - _IDS + 1):
             return _NOBODYS_IDS, _IDS
     return max(first + size - 1 for first, _, size in ours), 1
