@@ -71,12 +71,20 @@ def build(suite: str, target: Path) -> None:
         out.rename(target)
 
 
+def drop_others(target: Path, suite: str) -> None:
+    """Images of former recipes; a machine that still runs on one keeps its open files."""
+    for other in target.parent.glob(f"{suite}-*"):
+        if other != target:
+            shutil.rmtree(other)
+
+
 def image(suite: str) -> Path:
     """Directory of the image, built now if it is not there."""
     target = debian.cache() / "vm" / f"{suite}-{key(suite)}"
     if not target.is_dir():
         print(f"building the {suite} image", file=sys.stderr)
         build(suite, target)
+        drop_others(target, suite)
     return target
 
 
