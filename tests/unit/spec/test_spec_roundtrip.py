@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -55,7 +56,7 @@ def member(field: inspect.Field) -> st.SearchStrategy[Any]:
     strategy = st.deferred(lambda: values(field.type))
     if field.required:
         return strategy
-    default = field.default_factory() if field.default is inspect.NODEFAULT else field.default
+    default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
     return st.one_of(st.just(default), strategy)
 
 
