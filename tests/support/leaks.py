@@ -94,7 +94,7 @@ def keyrings() -> Iterator[str]:
     """Keys that this process can see.  keyrings(7), proc_keys(5)"""
     for line in read("/proc/keys").splitlines():
         fields = line.split()
-        yield f"key {fields[0]} {' '.join(fields[7:])}"
+        yield f"key {fields[0]} {fields[7]} {fields[8].rstrip(':')}"  # then how full it is: may change
 
 
 def entries(directories: Iterable[str]) -> Iterator[str]:
