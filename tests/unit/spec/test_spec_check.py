@@ -277,6 +277,11 @@ def test_sysctl_keys_that_are_refused(key: str) -> None:
     assert len(problems(linux(namespaces=(Namespace(type="network"),), sysctl={key: "1"}))) == 1
 
 
+def test_sysctl_of_the_whole_machine() -> None:
+    (found,) = problems(linux(sysctl={"kernel.core_pattern": "|/bin/sh"}))
+    assert found.problem == "not a parameter of a namespace"
+
+
 def test_sysctl_in_two_spellings() -> None:
     spec = linux(
         namespaces=(Namespace(type="network"),),

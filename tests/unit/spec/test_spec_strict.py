@@ -71,6 +71,13 @@ def test_uint64_is_exact() -> None:
     assert (limit.hard, limit.soft) == (2**64 - 1, 2**53 + 1)
 
 
+@pytest.mark.parametrize("number", [2**64, 10**20 - 1, 10**20, -(2**64), -1])
+def test_beyond_uint64(number: int) -> None:
+    with pytest.raises(SpecError) as caught:
+        decode_resources(f'{{"cpu": {{"shares": {number}}}}}')
+    assert caught.value.origin == "$.cpu.shares"
+
+
 @pytest.mark.parametrize(
     ("document", "origin"),
     [
