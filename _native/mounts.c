@@ -81,8 +81,10 @@ reopen_made (struct context *ctx, const char *target, uint64_t id, uint64_t flag
   err = mount_id (ctx, found, &found_id);
   if (err < 0)
     return err;
+#ifndef WEAK_T22 /* guard of T22: it is where the plan wants it */
   if (found_id != id)
     return checked (ctx, CALL_VERIFY, -EXDEV);
+#endif
 #ifndef WEAK_T21 /* guard of T21: it is procfs or sysfs that is there */
   err = flags & MOUNT_PROCFS ? verify_kernel_fs (ctx, found) : 0;
 #endif

@@ -198,8 +198,8 @@ do_setattr (const struct step *s, struct context *ctx)
 
 /* Masks.  */
 
-/* The spare tree itself the first time, then clones of it where it is: a tree that is attached
-   nowhere can be cloned only since Linux 6.15, and taking it down costs an RCU grace period.  */
+/* The spare tree itself the first time, then clones of it where it is: one that is attached nowhere
+   can be cloned only since Linux 6.15.  */
 static int
 another_mask (struct context *ctx, int spare)
 {
