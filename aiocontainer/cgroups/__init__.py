@@ -1,1 +1,7 @@
-"""."""
+"""Cgroups: made, joined, listed, frozen, killed and removed, whatever the machine has of them."""
+
+from .interface import Cgroup, CgroupBusyError
+from .mounts import Mounts, read_hierarchies
+from .open import open_cgroup
+
+__all__ = ["Cgroup", "CgroupBusyError", "Mounts", "open_cgroup", "read_hierarchies"]

@@ -1,0 +1,201 @@
+"""What the drivers of real hierarchies share: being made, claimed, listed and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+from ..errors import CgroupError, ExistsError, UnsupportedError
+from . import unified
+from .interface import CgroupBusyError
+from .members import signal_members
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ..plan.host import CgroupMode
+    from .directory import Directory
+    from .mounts import Mounts
+
+__all__ = ["Hierarchical"]
+
+_REMOVE_S: Final = 2.0
+_FIRST_PAUSE_S: Final = 0.0005
+_LONGEST_PAUSE_S: Final = 0.05
+_KILL_PASSES: Final = 64
+_SIGKILL: Final = signal.SIGKILL
+
+
+class Hierarchical:
+    """A cgroup of one directory in each hierarchy.  Drivers add freezing, devices and joining."""
+
+    mode: CgroupMode
+
+    def __init__(self, directories: Mapping[str, Directory], mounts: Mounts | None = None) -> None:
+        """Use *directories*; *mounts* are closed with us, None: they are somebody else's."""
+        self._directories = dict(directories)
+        self._mounts = mounts
+        self._unified = self._directories.get("")
+        # Where members are counted and the claim is made: what every process of ours is in.
+        self._main = self._unified or next(iter(self._directories.values()))
+
+    @property
+    def paths(self) -> Mapping[str, str]:
+        """Hierarchy to absolute directory."""
+        return {key: directory.path for key, directory in self._directories.items()}
+
+    @property
+    def made(self) -> Mapping[str, int]:
+        """Hierarchy to how many directories, from the last one up, are ours to remove."""
+        return {key: directory.made for key, directory in self._directories.items()}
+
+    def survey(self) -> None:
+        """Find out what `create` will make."""
+        for directory in self._all():
+            directory.survey()
+
+    def create(self) -> None:
+        """Make the directories, all or none of them, and claim them."""
+        done: list[Directory] = []
+        try:
+            for directory in self._main_first():
+                directory.make()
+                done.append(directory)
+                self._check_unused(directory)
+            self._prepare()
+        except BaseException:
+            self._undo(done)
+            raise
+
+    def _main_first(self) -> list[Directory]:
+        return [self._main, *(each for each in self._all() if each is not self._main)]
+
+    def _check_unused(self, directory: Directory) -> None:
+        if directory is self._main:
+            directory.claim()
+        if directory.made == 0 and directory.pids():
+            raise ExistsError(directory.path, what="cgroup with processes")
+        # What joins a frozen cgroup, or one below it, would never get to run.
+        if (directory.made == 0 or directory.is_nested) and self._is_frozen(directory):
+            raise ExistsError(directory.path, what="frozen cgroup")
+
+    def _undo(self, done: Iterable[Directory]) -> None:
+        """Remove what a failed `create` made, unless another container has claimed it."""
+        if self._main.claimed:
+            for directory in done:
+                if directory.made:
+                    directory.remove()
+        self.close()
+
+    def _prepare(self) -> None:
+        """Make what was created fit for processes."""
+
+    def dirfd(self) -> int:
+        """Return a descriptor of the cgroup2 directory; ours, until `close`."""
+        if self._unified is None:
+            raise UnsupportedError("starting in a cgroup", needs="cgroup2 for this container")
+        return self._unified.descriptor()
+
+    def tasks_fds(self) -> list[int]:
+        """Open the joining files of all hierarchies, in the order of `paths`; the caller closes them."""
+        with contextlib.ExitStack() as undo:
+            fds = []
+            for key in self._directories:
+                fds.append(self.open_tasks(key))
+                undo.callback(os.close, fds[-1])
+            undo.pop_all()
+        return fds
+
+    def open_tasks(self, hierarchy: str) -> int:
+        """Open the file through which a process joins one hierarchy; the caller closes it."""
+        file = "tasks" if hierarchy else "cgroup.procs"
+        return self._directories[hierarchy].open_to_write(file)
+
+    def exists(self) -> bool:
+        """Tell whether it is there, in any hierarchy."""
+        return any(directory.exists() for directory in self._all())
+
+    def pids(self) -> list[int]:
+        """List the processes in it and below it; none when it is gone."""
+        for directory in self._main_first():
+            if directory.exists():
+                return directory.pids()
+        return []
+
+    def kill(self, signal: int = signal.SIGKILL) -> None:
+        """Send a signal to everything in it and below it."""
+        if signal == _SIGKILL and self._unified is not None and unified.kill(self._unified):
+            self.thaw()  # what v1 has frozen dies only when it runs again
+            return
+        was_frozen = self.is_frozen()
+        try:
+            # What stands still cannot fork; otherwise until nothing new is found.
+            still = was_frozen or self._try_freeze()
+            passes = _KILL_PASSES if signal == _SIGKILL and not still else 1
+            while passes and signal_members(self.pids, signal):
+                passes -= 1
+        finally:
+            if signal == _SIGKILL or not was_frozen:
+                self.thaw()
+
+    def remove(self) -> None:
+        """Kill what is in it and remove what we made; CgroupBusyError."""
+        deadline, pause_s = time.monotonic() + _REMOVE_S, _FIRST_PAUSE_S
+        busy = [directory for directory in self._all() if not _is_settled(directory)]
+        if busy:
+            self.kill()
+        while busy := [directory for directory in busy if not _is_settled(directory)]:
+            if time.monotonic() >= deadline:
+                raise CgroupBusyError(busy[0].path, busy[0].pids())
+            for directory in busy:
+                _kill_directory(directory)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def close(self) -> None:
+        """Give descriptors back, and the claim that `create` made."""
+        for directory in self._all():
+            directory.close()
+        if self._mounts is not None:
+            self._mounts.close()
+
+    def _all(self) -> Iterable[Directory]:
+        return self._directories.values()
+
+    def is_frozen(self) -> bool:
+        """Tell whether it, or one above it, is frozen or about to be."""
+        return any(self._is_frozen(directory) for directory in self._all())
+
+    def _try_freeze(self) -> bool:
+        try:
+            self.freeze()
+        except (CgroupError, UnsupportedError):
+            return False
+        return True
+
+    # What the drivers add ---------------------------------------------------------------------------
+
+    def _is_frozen(self, directory: Directory) -> bool:
+        """Tell whether one hierarchy has it frozen; False when it is gone or cannot freeze there."""
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """Stop everything in it; returns when it stands still."""
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        """Let it run again; no error when it is gone."""
+        raise NotImplementedError
+
+
+def _is_settled(directory: Directory) -> bool:
+    """Remove what we made; what was there before only has to be empty."""
+    return directory.remove() if directory.made else not directory.pids()
+
+
+def _kill_directory(directory: Directory) -> None:
+    """Kill what is in one hierarchy: somebody may have moved it out of the others."""
+    signal_members(directory.pids, _SIGKILL)

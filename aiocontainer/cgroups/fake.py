@@ -1,0 +1,126 @@
+"""A cgroup of the mind, for tests of what uses one: no kernel, no privilege, nobody dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from ..errors import CgroupError, ExistsError
+from ..plan.host import CgroupMode
+from .interface import CgroupBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping, Sequence
+
+    from ..plan.devices import DeviceRule
+
+__all__ = ["FakeCgroup"]
+
+
+class FakeCgroup:
+    """Behaves as a cgroup; *world* holds what exists, by path: share it to let two meet.
+
+    Tests put pids into `members` and read `devices` and `signals`.  A SIGKILL empties it, unless
+    `stubborn`.
+    """
+
+    mode = CgroupMode.V2
+
+    def __init__(
+        self, path: str = "/sys/fs/cgroup/fake", world: MutableMapping[str, FakeCgroup] | None = None
+    ) -> None:
+        self.path = path
+        self.world = {} if world is None else world
+        self.members: list[int] = []
+        self.frozen = False
+        self.stubborn = False
+        self.devices: Sequence[DeviceRule] = ()
+        self.signals: list[int] = []
+        self._made = 1
+
+    @property
+    def paths(self) -> Mapping[str, str]:
+        """One path, of the unified hierarchy."""
+        return {"": self.path}
+
+    @property
+    def made(self) -> Mapping[str, int]:
+        """1 unless it was there before."""
+        return {"": self._made}
+
+    def survey(self) -> None:
+        """Find out what `create` will make."""
+        self._made = 0 if self.path in self.world else 1
+
+    def create(self) -> None:
+        """Make it; ExistsError."""
+        self.survey()
+        before = self.world.setdefault(self.path, self)
+        if before.members:
+            raise ExistsError(self.path, what="cgroup with processes")
+        if before.frozen:
+            raise ExistsError(self.path, what="frozen cgroup")
+        self.world[self.path] = self
+
+    def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:  # noqa: ARG002
+        """Note the rules."""
+        self.devices = rules
+
+    def dirfd(self) -> int:
+        """Return no descriptor."""
+        return -1
+
+    def open_tasks(self, hierarchy: str) -> int:  # noqa: ARG002
+        """Open what takes any write."""
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+    def tasks_fds(self) -> list[int]:
+        """Open that of its one hierarchy."""
+        return [self.open_tasks("")]
+
+    def exists(self) -> bool:
+        """Tell whether it was made and not removed."""
+        return self.path in self.world
+
+    def pids(self) -> list[int]:
+        """Return the members."""
+        return list(self.members) if self.exists() else []
+
+    def kill(self, signal: int = signal.SIGKILL) -> None:
+        """Note the signal."""
+        if self.members:
+            self.signals.append(signal)
+        if signal == _SIGKILL:
+            self.frozen = False
+            if not self.stubborn:
+                self.members.clear()
+
+    def freeze(self) -> None:
+        """Freeze it; CgroupError when it is gone."""
+        if not self.exists():
+            raise CgroupError(self.path, 2)
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """Thaw it."""
+        self.frozen = False
+
+    def is_frozen(self) -> bool:
+        """Tell whether it is frozen."""
+        return self.frozen and self.exists()
+
+    def remove(self) -> None:
+        """Kill and remove; CgroupBusyError when stubborn."""
+        if self.members:
+            self.kill()
+        if self.members:
+            raise CgroupBusyError(self.path, self.members)
+        if self._made:
+            self.world.pop(self.path, None)
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+_SIGKILL = signal.SIGKILL

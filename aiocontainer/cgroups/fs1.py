@@ -1,0 +1,121 @@
+"""Cgroups v1: one directory in each hierarchy; in hybrid setups also in the cgroup2 beside them."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import time
+from typing import TYPE_CHECKING, Final
+
+from ..errors import CgroupError, UnsupportedError
+from ..plan.host import CgroupMode
+from . import unified
+from .base import Hierarchical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..plan.devices import DeviceRule
+    from .directory import Directory
+    from .mounts import Mounts
+
+__all__ = ["Cgroup1"]
+
+_STATE: Final = "freezer.state"
+_FREEZE_S: Final = 10.0
+_KICK_EVERY: Final = 32
+_KICK_S: Final = 0.010
+
+
+class Cgroup1(Hierarchical):
+    """A cgroup in the hierarchies of v1.  A process joins each of them by its ``tasks`` file."""
+
+    mode = CgroupMode.V1
+
+    def __init__(self, directories: Mapping[str, Directory], mounts: Mounts | None = None) -> None:
+        super().__init__(directories, mounts)
+        self._freezer = self._controller("freezer")
+
+    def _controller(self, name: str) -> Directory | None:
+        for key, directory in self._directories.items():
+            if name in key.split(","):
+                return directory
+        return None
+
+    def _prepare(self) -> None:
+        """Seed cpuset: nothing can join before it has CPUs and memory nodes.  cgroup-v1/cpusets.rst."""
+        cpuset = self._controller("cpuset")
+        if cpuset is not None:
+            cpuset.inherit("cpuset.cpus")
+            cpuset.inherit("cpuset.mems")
+
+    def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:  # noqa: ARG002 - v2's
+        """Write *rules* in order; the plan has made sure that the files can express them."""
+        devices = self._controller("devices")
+        if devices is None and rules:
+            raise UnsupportedError("device rules", needs="the devices controller", origin="$.linux.resources")
+        for allow, same in itertools.groupby(rules, key=lambda rule: rule.allow):
+            if devices is not None:
+                devices.write_each("devices.allow" if allow else "devices.deny", (rule.text for rule in same))
+
+    def freeze(self) -> None:
+        """Stop everything in it; returns when it stands still."""
+        if self._freezer is not None:
+            _freeze(self._freezer)
+        elif self._unified is not None and unified.can_freeze(self._unified):
+            unified.freeze(self._unified)
+        else:
+            raise UnsupportedError("freezing a cgroup", needs="the freezer controller")
+
+    def thaw(self) -> None:
+        """Let it run again, whoever froze it in whichever hierarchy; no error when it is gone."""
+        if self._freezer is not None:
+            _thaw(self._freezer)
+        if self._unified is not None:
+            unified.thaw(self._unified)
+
+    def _is_frozen(self, directory: Directory) -> bool:
+        if directory is self._unified:
+            return unified.is_frozen(directory)
+        return directory is self._freezer and _state(directory) != "THAWED"
+
+
+def _freeze(directory: Directory) -> None:
+    """Freeze, and wait until it is; CgroupError(ETIMEDOUT), thawed again.
+
+    The kernel does not finish by itself what was forking meanwhile: it has to be looked at, and now
+    and then told anew.  cgroup-v1/freezer-subsystem.rst.
+    """
+    deadline, attempt = time.monotonic() + _FREEZE_S, 0
+    try:
+        directory.write(_STATE, "FROZEN")
+        while (state := _state(directory)) != "FROZEN":
+            if time.monotonic() >= deadline:
+                raise CgroupError(f"{directory.path}/{_STATE}", errno.ETIMEDOUT, value=state)
+            attempt += 1
+            if attempt % _KICK_EVERY == 0:
+                directory.write(_STATE, "THAWED")
+                time.sleep(_KICK_S)
+            directory.write(_STATE, "FROZEN")
+            time.sleep(0.00001 * attempt)
+    except BaseException:
+        _thaw(directory)
+        raise
+
+
+def _thaw(directory: Directory) -> None:
+    try:
+        directory.write(_STATE, "THAWED")
+    except CgroupError as exc:
+        if exc.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+
+
+def _state(directory: Directory) -> str:
+    """Return THAWED, FREEZING or FROZEN, those above it counted in; what is gone runs."""
+    try:
+        return directory.read(_STATE).decode().strip()
+    except CgroupError as exc:
+        if exc.errno in (errno.ENOENT, errno.ENODEV):
+            return "THAWED"
+        raise

@@ -1,0 +1,94 @@
+"""What every cgroup driver offers.  Calls block; a caller on the event loop makes them in a thread."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import CgroupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..plan.devices import DeviceRule
+    from ..plan.host import CgroupMode
+
+__all__ = ["Cgroup", "CgroupBusyError"]
+
+
+class CgroupBusyError(CgroupError):
+    """The cgroup could not be removed in time; `pids` are the processes that would not go."""
+
+    def __init__(self, path: str, pids: Sequence[int]) -> None:
+        super().__init__(path, errno.EBUSY)
+        self.pids = tuple(pids)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} (processes: {', '.join(map(str, self.pids)) or 'none visible'})"
+
+
+class Cgroup(Protocol):
+    """The cgroup of one container, in every hierarchy that the machine has."""
+
+    mode: CgroupMode
+
+    @property
+    def paths(self) -> Mapping[str, str]:
+        """Hierarchy to absolute directory."""
+
+    @property
+    def made(self) -> Mapping[str, int]:
+        """Hierarchy to how many directories, from the last one up, are ours to remove.
+
+        Known after `survey` or `create`, or from the state that they were saved in.
+        """
+
+    def survey(self) -> None:
+        """Find out what `create` will make, so that it can be written down before it is made."""
+
+    def create(self) -> None:
+        """Make the directories, all or none of them.
+
+        ExistsError when somebody's processes are in it, or it is frozen, or about to be used by
+        another container.  Until `close` nobody else gets it.
+        """
+
+    def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:
+        """Let only these devices be used: *rules* in v1, where the last match decides, *program* in v2."""
+
+    def dirfd(self) -> int:
+        """Return a descriptor of the cgroup2 directory, for CLONE_INTO_CGROUP; ours, until `close`."""
+
+    def open_tasks(self, hierarchy: str) -> int:
+        """Open the file through which a process joins by writing "0"; the caller closes it."""
+
+    def tasks_fds(self) -> list[int]:
+        """Open those of all hierarchies, in the order of `paths`; the caller closes them."""
+
+    def exists(self) -> bool:
+        """Tell whether it is there, in any hierarchy."""
+
+    def pids(self) -> list[int]:
+        """List the processes in it and below it; none when it is gone."""
+
+    def kill(self, signal: int = signal.SIGKILL) -> None:
+        """Send a signal to everything in it and below it, without missing what is being forked.
+
+        SIGKILL works on a frozen cgroup too; other signals arrive when it is thawed.
+        """
+
+    def freeze(self) -> None:
+        """Stop everything in it; returns when it stands still."""
+
+    def thaw(self) -> None:
+        """Let it run again; no error when it is gone."""
+
+    def is_frozen(self) -> bool:
+        """Tell whether it, or one above it, is frozen or about to be."""
+
+    def remove(self) -> None:
+        """Kill what is in it and remove what we made; CgroupBusyError.  Can be called again."""
+
+    def close(self) -> None:
+        """Give back descriptors, and the claim that `create` made.  It can still be used."""

@@ -1,0 +1,107 @@
+"""The mounted cgroup file systems: found once, and proven again each time that they are opened."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from ..errors import CgroupError
+from .parse import find_hierarchies, parse_mountinfo, parse_own
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from .parse import Hierarchy
+
+__all__ = ["Mounts", "read_hierarchies"]
+
+DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def read_hierarchies() -> dict[str, Hierarchy]:
+    """Read where each hierarchy is mounted and where in it we are; cpuset comes first."""
+    with open("/proc/self/mountinfo", "rb") as mounts, open("/proc/self/cgroup", "rb") as own:
+        return find_hierarchies(
+            parse_mountinfo(mounts.read(), types=("cgroup", "cgroup2")), parse_own(own.read())
+        )
+
+
+_known = functools.cache(read_hierarchies)
+
+
+class Mounts:
+    """One descriptor for each hierarchy, opened when first needed; threads may share it.
+
+    What is opened is a cgroup file system, and the right one, when its device number is the one
+    that mountinfo gives that hierarchy: each of v1 has its own.  That is what the magic number of
+    statfs(2) tells, and which hierarchy it is besides.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fds: dict[str, int] = {}
+
+    def point(self, key: str) -> str:
+        """Return where a hierarchy is mounted; CgroupError."""
+        return _find(key).point
+
+    def fd(self, key: str) -> int:
+        """Return the root of a hierarchy, still ours; CgroupError."""
+        with self._lock:
+            if key not in self._fds:
+                self._fds[key] = _open(key)
+            return self._fds[key]
+
+    def close(self) -> None:
+        """Close what is open; it can be opened again."""
+        with self._lock:
+            while self._fds:
+                os.close(self._fds.popitem()[1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _find(key: str) -> Hierarchy:
+    if key not in _known():
+        _known.cache_clear()
+    try:
+        return _known()[key]
+    except KeyError:
+        raise CgroupError(f"cgroup hierarchy {key!r}", errno.ENODEV) from None
+
+
+def _open(key: str) -> int:
+    """Open the root of one hierarchy; looks again where it is if that has changed."""
+    fd = _open_at(_find(key))
+    if fd is None:
+        _known.cache_clear()
+        fd = _open_at(_find(key))
+    if fd is None:
+        raise CgroupError(_find(key).point, errno.EXDEV)
+    return fd
+
+
+def _open_at(hierarchy: Hierarchy) -> int | None:
+    try:
+        fd = os.open(hierarchy.point, DIRECTORY)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise CgroupError(hierarchy.point, exc.errno or 0) from exc
+    if os.fstat(fd).st_dev == hierarchy.device:
+        return fd
+    os.close(fd)
+    return None

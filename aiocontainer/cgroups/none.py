@@ -1,0 +1,83 @@
+"""No cgroup: for an ordinary user to whom none was delegated, or a caller who wants none."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, NoReturn
+
+from ..errors import UnsupportedError
+from ..plan.host import CgroupMode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..plan.devices import DeviceRule
+
+__all__ = ["NoCgroup"]
+
+
+class NoCgroup:
+    """Makes nothing and holds nothing.  What needs a cgroup raises UnsupportedError.
+
+    Nothing is known to be in it, so killing it kills nothing: with a pid namespace of its own, the
+    container ends with its init.
+    """
+
+    mode = CgroupMode.NONE
+    paths: Mapping[str, str] = {}
+    made: Mapping[str, int] = {}
+
+    def survey(self) -> None:
+        """Find nothing."""
+
+    def create(self) -> None:
+        """Make nothing."""
+
+    def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:  # noqa: ARG002
+        """Refuse rules; without any nothing is asked."""
+        if rules:
+            _refuse("device rules")
+
+    def dirfd(self) -> int:
+        """Refuse."""
+        _refuse("starting in a cgroup")
+
+    def open_tasks(self, hierarchy: str) -> int:  # noqa: ARG002
+        """Refuse."""
+        _refuse("joining a cgroup")
+
+    def tasks_fds(self) -> list[int]:
+        """Return none."""
+        return []
+
+    def exists(self) -> bool:
+        """Tell that it does not."""
+        return False
+
+    def pids(self) -> list[int]:
+        """Refuse: there are processes, but nothing lists them."""
+        _refuse("listing processes")
+
+    def kill(self, signal: int = signal.SIGKILL) -> None:
+        """Send nothing to nobody."""
+
+    def freeze(self) -> None:
+        """Refuse."""
+        _refuse("pausing")
+
+    def thaw(self) -> None:
+        """Do nothing: it never stood still."""
+
+    def is_frozen(self) -> bool:
+        """Tell that it is not."""
+        return False
+
+    def remove(self) -> None:
+        """Remove nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+def _refuse(what: str) -> NoReturn:
+    raise UnsupportedError(what, needs="a cgroup for the container (root, or a delegated one)")
