@@ -1,1 +1,104 @@
-"""Linux containers as awaitables."""
+"""Linux containers as awaitables: create, start, enter, watch and remove them on one event loop.
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .console import Pty
+    from .container import Completed, Container, ExitStatus, OomVerdict, Process, Status
+    from .container.container import ContainerState
+    from .container.source import Command
+    from .errors import (
+        BootstrapError,
+        CgroupError,
+        ContainerError,
+        ContainerExited,
+        CriuError,
+        ExistsError,
+        HelperError,
+        HookError,
+        NotFoundError,
+        NotRunningError,
+        PausedError,
+        SpecError,
+        StateCorruptError,
+        StateError,
+        SystemdError,
+        UnsupportedError,
+    )
+    from .oneshot import run
+    from .plan.plan import Plan
+    from .runtime import Runtime
+    from .spec import Mount, Resources, Spec
+
+__all__ = [
+    "Runtime",
+    "run",
+    "Container",
+    "ContainerState",
+    "Process",
+    "Pty",
+    "Status",
+    "ExitStatus",
+    "OomVerdict",
+    "Completed",
+    "Command",
+    "Plan",
+    "Spec",
+    "Mount",
+    "Resources",
+    "ContainerError",
+    "BootstrapError",
+    "CgroupError",
+    "ContainerExited",
+    "CriuError",
+    "ExistsError",
+    "HelperError",
+    "HookError",
+    "NotFoundError",
+    "NotRunningError",
+    "PausedError",
+    "SpecError",
+    "StateCorruptError",
+    "StateError",
+    "SystemdError",
+    "UnsupportedError",
+]
+
+__version__: Final = "0.1.0"
+
+_HOMES: Final = {
+    "Runtime": "runtime",
+    "run": "oneshot",
+    "Container": "container",
+    "ContainerState": "container.container",
+    "Process": "container",
+    "Pty": "console",
+    "Status": "container",
+    "ExitStatus": "container",
+    "OomVerdict": "container",
+    "Completed": "container",
+    "Command": "container.source",
+    "Plan": "plan.plan",
+    "Spec": "spec",
+    "Mount": "spec",
+    "Resources": "spec",
+}
+"""Name to module; what is not here lives in `errors`."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
-__all__ = ["OwnedFd", "finish", "in_thread"]
+__all__ = ["OwnedFd", "finish", "in_thread", "undo"]
 
 T = TypeVar("T")
 
@@ -36,6 +36,18 @@ async def finish(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if failure is not None:
         cancelled.add_note(f"while undoing: {type(failure).__name__}: {failure}")
     raise cancelled
+
+
+async def undo(failure: BaseException, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Run *work* to its end because of *failure*, to which its own failures are added as notes."""
+
+    async def quietly() -> None:
+        try:
+            await work()
+        except Exception as exc:  # noqa: BLE001 - told, but never instead of the first failure
+            failure.add_note(f"while undoing: {type(exc).__name__}: {exc}")
+
+    await finish(quietly)
 
 
 async def in_thread(work: Callable[[], T], *, undo: Callable[[T], object] | None = None) -> T:
@@ -72,7 +84,7 @@ class OwnedFd:
         self._fd = fd
 
     def fileno(self) -> int:
-        """The number; ValueError when it is closed or handed over."""
+        """Return the number; ValueError when it is closed or handed over."""
         if self._fd < 0:
             raise ValueError("the descriptor is closed")
         return self._fd
@@ -93,7 +105,7 @@ class OwnedFd:
         """Whether it was closed or handed over."""
         return self._fd < 0
 
-    def __enter__(self) -> OwnedFd:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

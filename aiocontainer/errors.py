@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-class _Addressed(Protocol):
+class Addressed(Protocol):
     """What a failed step shows of itself: where it was asked for, and what it does."""
 
     @property
@@ -138,7 +138,7 @@ class BootstrapError(ContainerError, OSError):
     call that failed.
     """
 
-    def __init__(self, step: _Addressed | None, errno: int, *, call: str = "") -> None:
+    def __init__(self, step: Addressed | None, errno: int, *, call: str = "") -> None:
         super().__init__(errno, os.strerror(errno))
         self.step = step
         self.origin = step.origin if step is not None else ""

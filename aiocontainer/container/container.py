@@ -1,0 +1,393 @@
+"""A container: the OCI lifecycle as awaitable methods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+from msgspec import Struct
+
+from .. import spec as _spec
+from .._aio import finish, in_thread
+from ..errors import NotFoundError, NotRunningError, StateError, UnsupportedError
+from .entering import Entering, ExecOptions
+from .exit import ExitStatus
+from .process import Process, SignalName, signal_number
+from .starting import start_gate
+from .status import Status, after, require
+from .stdio import Redirects
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from ..cgroups import Cgroup
+    from ..console import Pty
+    from ..spec import Spec
+    from ..store import Lock, State
+    from .environment import Environment
+    from .stdio import Redirect
+
+__all__ = ["Container", "ContainerState"]
+
+_KILL_S = 30.0
+"""How long a killed process may take to end: it can sit in an uninterruptible system call."""
+
+
+class ContainerState(Struct, frozen=True, kw_only=True):
+    """A container as `Container.state` found it."""
+
+    id: str
+    status: Status
+    pid: int
+    """Of the init, in our pid namespace; 0 when it has ended."""
+    bundle: str
+    rootfs: str
+    created: str
+    """RFC 3339 with nanoseconds, UTC."""
+    owner: int
+    annotations: Mapping[str, str]
+    oci_version: str
+    cgroup_paths: Mapping[str, str]
+    namespaces: Mapping[str, int]
+    """OCI name to inode, of the namespaces that are not the host's."""
+
+
+class Container:
+    """One container; made by `Runtime.create`, `Runtime.container` and `Runtime.load`.
+
+    Operations that change it take turns, also with other processes.  A cancelled `start`, `kill`
+    or `delete` is finished first: none leaves a container half-way.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        state: State,
+        cgroup: Cgroup,
+        process: Process | None,
+        *,
+        spec: Spec | None = None,
+        forget: Callable[[Container], None] = lambda _: None,
+    ) -> None:
+        """Take over *process*, which is None where the init had ended before we came."""
+        self._environment = environment
+        self._record = state
+        self._cgroup = cgroup
+        self._process = process
+        self._spec = spec
+        self._forget = forget
+        self._deleted = False
+        self._turn = asyncio.Lock()
+
+    # What it is -------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """Its name, unique in the state root."""
+        return self._record.id
+
+    @property
+    def pid(self) -> int:
+        """Process id of the init, in our pid namespace; 0 once it has ended."""
+        return self._process.pid if self._process is not None and self._process.exit is None else 0
+
+    @property
+    def bundle(self) -> str:
+        """Absolute path of the bundle."""
+        return self._record.bundle
+
+    @property
+    def process(self) -> Process | None:
+        """The init; None where it had ended before this container was loaded."""
+        return self._process
+
+    @property
+    def stdin(self) -> asyncio.StreamWriter | None:
+        """The init's standard input, where it is a pipe of ours."""
+        return self._process.stdin if self._process else None
+
+    @property
+    def stdout(self) -> asyncio.StreamReader | None:
+        """The init's standard output, where it is a pipe of ours."""
+        return self._process.stdout if self._process else None
+
+    @property
+    def stderr(self) -> asyncio.StreamReader | None:
+        """The init's standard error, where it is a pipe of ours."""
+        return self._process.stderr if self._process else None
+
+    @property
+    def console(self) -> Pty | None:
+        """The master of the init's terminal, where nobody else took it."""
+        return self._process.console if self._process else None
+
+    async def config(self) -> Spec:
+        """Return the specification as it was at create; later edits of the bundle do not matter."""
+        if self._spec is None:
+            store, id = self._environment.store, self.id
+            self._spec = _spec.Spec.decode(await in_thread(lambda: store.load_config(id)))
+        return self._spec
+
+    async def status(self) -> Status:
+        """Find out the status; it is never remembered, because others may change it."""
+        if self._deleted or self._process is None or self._process.exit is not None:
+            return Status.STOPPED
+        return await in_thread(self._look)
+
+    async def state(self) -> ContainerState:
+        """Return everything that is known of it now."""
+        status = await self.status()
+        record = self._record
+        return ContainerState(
+            id=record.id,
+            status=status,
+            pid=0 if status is Status.STOPPED else record.pid,
+            bundle=record.bundle,
+            rootfs=str(record.facts.get("rootfs", "")),
+            created=record.created,
+            owner=record.owner,
+            annotations=record.annotations,
+            oci_version=record.oci_version,
+            cgroup_paths=self._cgroup.paths,
+            namespaces=record.namespaces,
+        )
+
+    async def oci_state(self) -> _spec.State:
+        """Return the OCI's state document.  OCI runtime.md "State"."""
+        state = await self.state()
+        return _spec.State(
+            oci_version=state.oci_version,
+            id=state.id,
+            status=state.status.value,
+            pid=state.pid or None,
+            bundle=state.bundle,
+            annotations=state.annotations,
+        )
+
+    async def processes(self) -> list[int]:
+        """Return the pids of all its processes, in our pid namespace; empty once it has stopped."""
+        if await self.status() is Status.STOPPED:
+            return []
+        return await in_thread(self._cgroup.pids)
+
+    # Lifecycle --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Run the user's program; returns once execve(2) has worked.  OCI runtime.md "Start".
+
+        Raises `StateError` unless created, `BootstrapError` where the program cannot be run.
+        """
+        await finish(self._start)
+
+    async def exec(
+        self,
+        args: Sequence[str] | _spec.Process,
+        *,
+        stdin: Redirect = None,
+        stdout: Redirect = None,
+        stderr: Redirect = None,
+        env: Mapping[str, str] | Sequence[str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        tty: bool = False,
+        console_socket: str | None = None,
+        no_new_privileges: bool | None = None,
+        capabilities: Sequence[str] = (),
+        additional_gids: Sequence[int] = (),
+        preserve_fds: int = 0,
+        timeout_s: float | None = None,
+    ) -> Process:
+        """Run another process in it: all its namespaces, its cgroup, its credentials.
+
+        *args* may be a whole OCI process object; what else is given overrides it.  *env* adds to the
+        container's environment, *capabilities* to its sets (never to the inheritable one), *user* is
+        ``uid[:gid]``.  A cancelled exec leaves no process behind.
+        """
+        if timeout_s is not None:
+            _later("a deadline for exec", "timeout_s")
+        options = ExecOptions(
+            redirects=Redirects(stdin, stdout, stderr),
+            env=_pairs(env),
+            cwd=cwd,
+            user=user,
+            tty=tty,
+            console_socket=console_socket,
+            no_new_privileges=no_new_privileges,
+            capabilities=tuple(capabilities),
+            additional_gids=tuple(additional_gids),
+            preserve_fds=preserve_fds,
+        )
+        spec = await self.config()
+        async with self._turn:
+            status = await self.status()
+            require(status, "exec", id=self.id)
+            assert self._process is not None
+            entering = Entering(
+                self._environment, self._record, self._cgroup, self._process, spec, args, options
+            )
+            return await entering.run()
+
+    async def kill(self, name: SignalName = signal.SIGTERM, *, all: bool = False) -> None:
+        """Send a signal to the init, or to *all* processes; `NotRunningError` once it has stopped.
+
+        SIGKILL without a pid namespace of its own goes to all, as nothing else would end the rest.
+        """
+        number = signal_number(name)
+        require(await self.status(), "kill", id=self.id)
+        everyone = all or (number == signal.SIGKILL and "pid" not in self._record.namespaces)
+        if everyone:
+            await in_thread(lambda: self._cgroup.kill(number))
+        elif self._process is None or not self._process.send_signal(number):
+            raise NotRunningError("kill", status=Status.STOPPED, id=self.id)
+        elif number == signal.SIGKILL:
+            await in_thread(self._cgroup.thaw)  # v1: a frozen process does not even die
+
+    async def wait(self) -> ExitStatus:
+        """Wait for the init to end; any number of waiters get the same status, late ones too."""
+        if self._process is None:
+            return ExitStatus(known=False)
+        return await self._process.wait()
+
+    async def stop(self, *, grace_s: float = 10.0, name: SignalName = signal.SIGTERM) -> ExitStatus:
+        """Ask the init to end, and kill it where it has not after *grace_s*."""
+        with contextlib.suppress(NotRunningError):
+            await self.kill(name)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    return await self.wait()
+            await self.kill(signal.SIGKILL)
+        return await self.wait()
+
+    async def pause(self) -> None:
+        """Freeze all its processes; returns once the kernel says that they are."""
+        await self._freeze("pause", self._cgroup.freeze)
+
+    async def resume(self) -> None:
+        """Let its processes go on; `NotRunningError` unless paused."""
+        await self._freeze("resume", self._cgroup.thaw)
+
+    async def delete(self, *, force: bool = False) -> None:
+        """Remove what create made; *force* kills it first, and does not mind its being gone.
+
+        Raises `StateError` while it runs.  The bundle is not touched.  OCI runtime.md "Delete".
+        """
+        await finish(lambda: self._delete(force=force))
+
+    # What later versions do -------------------------------------------------------------------------
+
+    async def update(self, resources: object) -> NoReturn:  # noqa: ARG002
+        """Change limits."""
+        _later("changing limits", "Container.update")
+
+    async def stats(self) -> NoReturn:
+        """Read usage."""
+        _later("reading usage", "Container.stats")
+
+    def stats_stream(self, interval_s: float) -> NoReturn:  # noqa: ARG002
+        """Read usage at intervals."""
+        _later("reading usage", "Container.stats_stream")
+
+    def events(self) -> NoReturn:
+        """Tell what happens to it."""
+        _later("event streams", "Container.events")
+
+    def oom_events(self) -> NoReturn:
+        """Tell of kills by the out-of-memory killer."""
+        _later("event streams", "Container.oom_events")
+
+    def pressure_events(self, level: str) -> NoReturn:  # noqa: ARG002
+        """Tell of memory pressure."""
+        _later("event streams", "Container.pressure_events")
+
+    async def checkpoint(self, *, images: str | os.PathLike[str], leave_running: bool = False) -> NoReturn:  # noqa: ARG002
+        """Save its processes with CRIU."""
+        _later("checkpoint and restore", "Container.checkpoint")
+
+    # ------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of it without touching it: streams, terminal and pidfd."""
+        if self._process is not None:
+            self._process.close()
+        self._cgroup.close()
+        self._forget(self)
+
+    def _look(self) -> Status:
+        if self._environment.store.has_gate(self.id):
+            return Status.CREATED
+        return Status.PAUSED if self._cgroup.is_frozen() else Status.RUNNING
+
+    async def _locked(self) -> Lock:
+        """Take our turn among processes; flock(2) is asked, not waited for, so that nothing blocks."""
+        store, id = self._environment.store, self.id
+        delay_s = 0.0005
+        while (lock := await in_thread(lambda: store.lock(id))) is None:
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, 0.05)
+        return lock
+
+    async def _start(self) -> None:
+        async with self._turn:
+            after(await self.status(), "start", id=self.id)
+            with await self._locked():
+                await start_gate(self._environment.store, self._record)
+            assert self._process is not None
+            self._process.started()
+
+    async def _freeze(self, operation: str, change: Callable[[], None]) -> None:
+        async with self._turn:
+            after(await self.status(), operation, id=self.id)
+            await finish(lambda: in_thread(change))
+
+    async def _delete(self, *, force: bool) -> None:
+        async with self._turn:
+            if self._deleted:
+                return
+            status = await self.status()
+            if not force:
+                require(status, "delete", id=self.id)
+            try:
+                with await self._locked():
+                    await self._end(status)
+                    await in_thread(self._remove)
+            except NotFoundError:  # somebody else was faster
+                if not force:
+                    raise
+            self._deleted = True
+            self.close()
+
+    async def _end(self, status: Status) -> None:
+        """Kill what still runs, and wait until it is gone."""
+        if self._process is None or status is Status.STOPPED:
+            return
+        self._process.kill()
+        if status is Status.PAUSED:
+            await in_thread(self._cgroup.thaw)
+        try:
+            async with asyncio.timeout(_KILL_S):
+                await self._process.wait()
+        except TimeoutError:
+            reason = "killed, but its init does not end"
+            raise StateError("delete", status=status, id=self.id, reason=reason) from None
+
+    def _remove(self) -> None:
+        self._cgroup.remove()
+        self._environment.store.remove(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Container {self.id!r} pid {self.pid}>"
+
+
+def _pairs(env: Mapping[str, str] | Sequence[str] | None) -> tuple[str, ...]:
+    """Write an environment as the OCI does: NAME=VALUE."""
+    if isinstance(env, Mapping):
+        return tuple(f"{name}={value}" for name, value in env.items())
+    return tuple(env or ())
+
+
+def _later(feature: str, origin: str) -> NoReturn:
+    raise UnsupportedError(feature, needs="a later version of aiocontainer", origin=origin)

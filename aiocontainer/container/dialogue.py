@@ -1,0 +1,206 @@
+"""The bootstrap dialogue: which replies may come when, and the socket on which they come.
+
+`Dialogue` is pure over replies; `Channel` reads and writes them.  ``wire.h`` has the protocol: after
+the plan one verb goes down (PROCEED) and SPAWNED, PAUSED and FAILED come up; end of file after the
+last PROCEED means that execve(2) worked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .. import native
+from .._aio import OwnedFd
+from ..errors import Addressed, BootstrapError, ContainerError, HelperError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Channel", "Dialogue", "Spawned"]
+
+T = TypeVar("T", bound=Addressed)
+"""A step, or what another process knows of one."""
+
+_REPLY_SPACE = 512
+"""More bytes than a reply has; a longer message is truncated and refused by `decode_reply`."""
+_FDS_SPACE = socket.CMSG_SPACE(8 * 4)
+
+
+class Spawned:
+    """One process that the helper announced: `pid` here, and the pidfd that we own."""
+
+    __slots__ = ("pid", "pidfd")
+
+    def __init__(self, pid: int, pidfd: OwnedFd) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+
+
+class Dialogue(Generic[T]):
+    """What the helper has said so far of one plan, and whether it may say so.
+
+    `spawned` are the announced processes (two where the plan forks), `paused` the step that waits
+    for PROCEED, `handed` what came with it.  A reply that may not come raises `HelperError`, a failed
+    step `BootstrapError`; descriptors of refused replies are closed.
+    """
+
+    def __init__(self, steps: Sequence[T | None]) -> None:
+        """Speak of *steps*; None stands for one that only its maker knows."""
+        self._steps = steps
+        self._last = -1
+        self.spawned: list[Spawned] = []
+        self.paused: T | None = None
+        self.handed: OwnedFd | None = None
+
+    def feed(self, reply: native.Reply) -> None:
+        """Take one reply."""
+        fds = [OwnedFd(fd) for fd in reply.fds]
+        try:
+            if reply.kind == native.REPLY_SPAWNED:
+                self._spawned(reply, fds)
+            elif reply.kind == native.REPLY_PAUSED:
+                self._paused(reply, fds)
+            else:
+                raise BootstrapError(self._step(reply.step), reply.error, call=reply.call)
+        finally:
+            for fd in fds:
+                fd.close()
+
+    def proceeded(self) -> None:
+        """Note that PROCEED was sent."""
+        self.paused = None
+
+    def _spawned(self, reply: native.Reply, fds: list[OwnedFd]) -> None:
+        if reply.value < 0:
+            raise BootstrapError(None, -reply.value, call="clone3")
+        if len(fds) != 1:
+            raise HelperError(f"the helper sent {len(fds)} descriptors with a process")
+        self.spawned.append(Spawned(reply.value, OwnedFd(fds[0].detach())))
+
+    def _paused(self, reply: native.Reply, fds: list[OwnedFd]) -> None:
+        if self.paused is not None or not self._last < reply.step < len(self._steps) or len(fds) > 1:
+            raise HelperError(f"the helper paused at step {reply.step} out of turn")
+        self._last = reply.step
+        self.paused = self._steps[reply.step]
+        self.handed = OwnedFd(fds[0].detach()) if fds else None
+
+    def _step(self, index: int) -> T | None:
+        return self._steps[index] if index < len(self._steps) else None
+
+
+class Channel(Generic[T]):
+    """One control socket on the running loop: feeds its dialogue as messages come.
+
+    `ended` is set at end of file.  A refused reply or a failed step is kept, and raised from whatever
+    waits next; reading goes on, because SPAWNED has another sender and may come after it.
+    """
+
+    def __init__(self, sock: socket.socket, dialogue: Dialogue[T]) -> None:
+        """Take over *sock*, which must not block."""
+        self.dialogue = dialogue
+        self.ended = False
+        self._sock = sock
+        self._failure: ContainerError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._watching = True
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    async def spawned(self, count: int) -> Spawned:
+        """Wait until *count* processes were announced, and return the last of these."""
+        dialogue = self.dialogue
+        await self._until(lambda: len(dialogue.spawned) >= count, "before its process was announced")
+        return dialogue.spawned[count - 1]
+
+    async def paused(self) -> T:
+        """Wait until the plan pauses, and return the step."""
+        dialogue = self.dialogue
+        await self._until(lambda: dialogue.paused is not None, "in the middle of its plan")
+        assert dialogue.paused is not None
+        return dialogue.paused
+
+    async def paused_or_executed(self) -> T | None:
+        """Wait until the plan pauses, or for end of file, which says that execve(2) worked."""
+        dialogue = self.dialogue
+        await self._until(lambda: self.ended or dialogue.paused is not None, "")
+        return dialogue.paused
+
+    async def settled(self, count: int) -> None:
+        """Wait until *count* processes were announced or nothing more can come; failures are kept."""
+        while len(self.dialogue.spawned) < count and not self.ended:
+            await self._next()
+
+    def proceed(self) -> None:
+        """Let the paused plan go on; a helper that is gone shows at the next wait."""
+        self.dialogue.proceeded()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._sock.send(native.PROCEED)
+
+    def close(self) -> None:
+        """Close the socket: a helper that waits on it ends itself."""
+        self._unwatch()
+        self._sock.close()
+
+    async def _until(self, reached: Callable[[], bool], missing: str) -> None:
+        while not reached():
+            if self._failure is not None:
+                raise self._failure
+            if self.ended:
+                raise HelperError(f"the helper ended {missing}")
+            await self._next()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _next(self) -> None:
+        """Wait until something was read."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _readable(self) -> None:
+        while self._watching:
+            try:
+                self._receive()
+            except BlockingIOError:
+                break
+            except ContainerError as exc:
+                self._failure = self._failure or exc
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _receive(self) -> None:
+        try:
+            data, ancillary, flags, _ = self._sock.recvmsg(_REPLY_SPACE, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:  # the peer went with a message unread: the end all the same
+            data, ancillary, flags = b"", [], 0
+        fds = _descriptors(ancillary)
+        if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
+            for fd in fds:
+                os.close(fd)
+            raise HelperError("the helper sent more than a reply")
+        if not data and not fds:
+            self.ended = True
+            self._unwatch()
+            return
+        self.dialogue.feed(native.decode_reply(data, fds))
+
+    def _unwatch(self) -> None:
+        if self._watching:
+            self._watching = False
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._sock.fileno())
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    fds: list[int] = []
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            whole = len(data) - len(data) % 4
+            fds += memoryview(data[:whole]).cast("i").tolist()
+    return fds

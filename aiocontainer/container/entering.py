@@ -1,0 +1,170 @@
+"""Exec: one more process in a running container, or none."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .._aio import OwnedFd, in_thread, undo
+from ..errors import HelperError, SpecError
+from ..plan import options as _plan_options
+from ..plan.exec import compile_exec
+from ..plan.flags import PAUSE_CONSOLE
+from ..plan.steps import Pause
+from ..spec import Capabilities, User
+from ..spec import Process as ProcessSpec
+from ..spec.ids import parse_user
+from .bringup import Bringup
+from .fds import Sources, birth_cgroup
+from .source import find_home
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import ExitStack
+
+    from ..cgroups import Cgroup
+    from ..spec import Spec
+    from ..store import State
+    from .environment import Environment
+    from .process import Process
+    from .stdio import Redirects
+
+__all__ = ["Entering", "ExecOptions", "merged"]
+
+
+class ExecOptions(Struct, frozen=True, kw_only=True):
+    """What the caller of exec says besides the program."""
+
+    redirects: Redirects
+    env: tuple[str, ...] = ()
+    cwd: str | None = None
+    user: str | None = None
+    tty: bool = False
+    console_socket: str | None = None
+    no_new_privileges: bool | None = None
+    capabilities: tuple[str, ...] = ()
+    additional_gids: tuple[int, ...] = ()
+    preserve_fds: int = 0
+
+
+def merged(args: Sequence[str] | ProcessSpec, base: ProcessSpec | None, options: ExecOptions) -> ProcessSpec:
+    """Return the process to run: *args* if it is one, else the container's own with other arguments.
+
+    Options override either.  Capabilities are added to the bounding, effective and permitted sets, never
+    to the inheritable one: CVE-2022-29162.
+    """
+    if isinstance(args, ProcessSpec):
+        process = args
+    elif isinstance(args, str):
+        raise SpecError("is a list of arguments, not a command line", origin="args")
+    else:
+        process = replace(base or ProcessSpec(cwd="/"), args=tuple(args), terminal=False)
+    changes: dict[str, object] = {}
+    if options.env:
+        changes["env"] = (*process.env, *options.env)
+    if options.cwd is not None:
+        changes["cwd"] = options.cwd
+    if options.tty:
+        changes["terminal"] = True
+    if options.no_new_privileges is not None:
+        changes["no_new_privileges"] = options.no_new_privileges
+    if options.capabilities:
+        changes["capabilities"] = _with_capabilities(process.capabilities, options.capabilities)
+    user = _user(process.user, options)
+    if user is not process.user:
+        changes["user"] = user
+    return replace(process, **changes)
+
+
+def _user(user: User, options: ExecOptions) -> User:
+    if options.user is not None:
+        uid, gid = parse_user(options.user)
+        user = User(uid=uid, gid=user.gid if gid is None else gid, umask=user.umask)
+    if options.additional_gids:
+        user = replace(user, additional_gids=(*user.additional_gids, *options.additional_gids))
+    return user
+
+
+def _with_capabilities(had: Capabilities | None, more: tuple[str, ...]) -> Capabilities:
+    had = had or Capabilities()
+    added = {
+        name: tuple(dict.fromkeys((*(getattr(had, name) or ()), *more)))
+        for name in ("bounding", "effective", "permitted")
+    }
+    return replace(had, **added)
+
+
+class Entering:
+    """One exec; on failure or cancellation no process of it is left."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        state: State,
+        cgroup: Cgroup,
+        init: Process,
+        spec: Spec,
+        args: Sequence[str] | ProcessSpec,
+        options: ExecOptions,
+    ) -> None:
+        self._environment = environment
+        self._state = state
+        self._cgroup = cgroup
+        self._init = init
+        self._spec = spec
+        self._options = options
+        self._process = merged(args, spec.process, options)
+        self._up = Bringup(options.redirects, options.console_socket)
+
+    async def run(self) -> Process:
+        """Return the process once execve(2) has worked; `BootstrapError` where it has not."""
+        try:
+            await in_thread(self._prepare)
+            process = await self._up.process(self._process.args)
+            await self._bootstrap()
+        except BaseException as exc:
+            await undo(exc, self._up.undo)
+            raise
+        process.started()
+        self._up.launch.close()
+        return process
+
+    def _prepare(self) -> None:
+        """Compile, open what is passed, send the plan.  In a thread."""
+        plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
+        cgroup_fd, owned = birth_cgroup(self._cgroup), self._environment.owned
+        self._up.send(self._environment.spawner, plan, self._sources, cgroup_fd=cgroup_fd, owned=owned)
+
+    def _sources(self, payload: Mapping[int, OwnedFd], _: ExitStack) -> Sources:
+        return Sources(stdio=payload, tasks=self._cgroup.open_tasks, init=self._init.fileno())
+
+    def _plan_options(self) -> _plan_options.ExecOptions:
+        return _plan_options.ExecOptions(
+            id=self._state.id,
+            namespaces=self._state.namespaces,
+            cgroup_paths=self._cgroup.paths,
+            keyring=bool(self._state.facts.get("keyring")),
+            console=self._process.terminal,
+            stdio_owner=self._options.redirects.pipes,
+            preserve_fds=self._options.preserve_fds,
+            home=self._home(),
+        )
+
+    def _home(self) -> str | None:
+        try:
+            root = OwnedFd(os.open(f"/proc/{self._init.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError:
+            return None
+        with root:
+            return find_home(self._process, root.fileno())
+
+    async def _bootstrap(self) -> None:
+        channel = self._up.launch.channel
+        while (step := await channel.paused_or_executed()) is not None:
+            if not isinstance(step, Pause) or step.kind != PAUSE_CONSOLE:
+                raise HelperError(f"nothing to do at {step}")
+            await self._up.take_console()
+            channel.proceed()

@@ -1,0 +1,147 @@
+"""Open what a plan wants passed: `Plan.fds`, in order, in the host's namespaces.
+
+Runs in a thread.  Sources are opened from the plan alone, never from a path that a container sent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from .. import native
+from .._aio import OwnedFd
+from ..errors import SpecError
+from ..plan.flags import NAMESPACES
+from ..plan.host import CgroupMode
+from ..plan.plan import (
+    CgroupTasks,
+    GateSocket,
+    InitPidfd,
+    NamespaceFile,
+    Overlay,
+    Plan,
+    PlanFd,
+    Preserved,
+    Stdio,
+    Tree,
+)
+from ..store import CgroupRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import ExitStack
+
+    from ..cgroups import Cgroup
+
+__all__ = ["Sources", "birth_cgroup", "cgroup_record"]
+
+_NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2)
+
+
+class Sources:
+    """Where the descriptors of a plan come from, besides the host's paths.
+
+    Everything here is lent: only what `open` itself opens is closed by *stack*.
+    """
+
+    def __init__(
+        self,
+        *,
+        stdio: Mapping[int, OwnedFd],
+        tasks: Callable[[str], int] | None = None,
+        gate: int = -1,
+        init: int = -1,
+    ) -> None:
+        self._stdio = stdio
+        self._tasks = tasks
+        self._gate = gate
+        self._init = init
+
+    def open(self, plan: Plan, stack: ExitStack) -> list[int]:
+        """Return the descriptors of *plan* by index; *stack* owns those that are new."""
+        return [self._descriptor(item, stack) for item in plan.fds]
+
+    def _descriptor(self, item: PlanFd, stack: ExitStack) -> int:
+        match item:
+            case Stdio(number=number):
+                return self._stdio[number].fileno()
+            case Preserved(number=number):
+                return _preserved(number)
+            case GateSocket():
+                return self._gate
+            case InitPidfd():
+                return self._init
+        return stack.enter_context(OwnedFd(self._opened(item))).fileno()
+
+    def _opened(self, item: NamespaceFile | Tree | Overlay | CgroupTasks) -> int:
+        match item:
+            case NamespaceFile():
+                return _namespace(item)
+            case Tree(path=path, recursive=recursive, origin=origin):
+                return _sourced(lambda: native.open_tree(path, recursive), origin, path)
+            case Overlay(lower=lower, origin=origin, owner=owner):
+                return _sourced(lambda: native.overlay(lower, owner=owner), origin, lower)
+            case CgroupTasks(hierarchy=hierarchy):
+                assert self._tasks is not None
+                return self._tasks(hierarchy)
+
+
+def birth_cgroup(cgroup: Cgroup) -> int:
+    """Return the directory that clone3(2) is to place a process in, or -1 where it cannot: v1, none."""
+    return cgroup.dirfd() if cgroup.mode is CgroupMode.V2 else -1
+
+
+def cgroup_record(cgroup: Cgroup) -> CgroupRecord:
+    """Return what must be remembered of *cgroup* to find and remove it."""
+    return CgroupRecord(mode=cgroup.mode.value, paths=dict(cgroup.paths), made=dict(cgroup.made))
+
+
+def _preserved(number: int) -> int:
+    try:
+        os.fstat(number)
+    except OSError as exc:
+        raise SpecError(f"descriptor {number} is not open", origin="preserve_fds") from exc
+    return number
+
+
+def _sourced(opened: Callable[[], int], origin: str, path: str) -> int:
+    try:
+        return opened()
+    except OSError as exc:
+        raise SpecError(f"{path}: {exc.strerror}", origin=origin) from exc
+
+
+def _namespace(item: NamespaceFile) -> int:
+    """Open a namespace file and prove that it is one of the stated type.  OCI config-linux.md."""
+    fd = OwnedFd(
+        _sourced(
+            lambda: os.open(item.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), item.origin, item.path
+        )
+    )
+    try:
+        try:
+            kind = fcntl.ioctl(fd.fileno(), _NS_GET_NSTYPE)
+        except OSError as exc:
+            raise SpecError(f"{item.path} is no namespace", origin=item.origin) from exc
+        if kind != NAMESPACES[item.type]:
+            raise SpecError(f"{item.path} is no {item.type} namespace", origin=item.origin)
+        _check_foreign(fd, item)
+    except BaseException:
+        fd.close()
+        raise
+    return fd.detach()
+
+
+_PROC_NAMES = {"network": "net", "mount": "mnt"}  # where OCI and /proc differ
+
+
+def _check_foreign(fd: OwnedFd, item: NamespaceFile) -> None:
+    """Refuse settings that would change the host's own namespace."""
+    if not item.foreign:
+        return
+    ours = os.stat(f"/proc/self/ns/{_PROC_NAMES.get(item.type, item.type)}")
+    if os.path.samestat(os.fstat(fd.fileno()), ours):
+        raise SpecError(
+            f"would change the host: {item.path} is its {item.type} namespace", origin=item.foreign[0]
+        )

@@ -1,0 +1,71 @@
+"""Find a container in the store, whoever created it; and remove one of which only the record is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._aio import OwnedFd
+from ..cgroups import open_cgroup
+from ..errors import StateCorruptError, StateError
+from ..events import Exits
+from ..plan.host import CgroupMode
+from ..store import boot_id, open_process
+from .container import Container
+from .process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..cgroups import Cgroup
+    from ..store import CgroupRecord, State
+    from .environment import Environment
+
+__all__ = ["Found", "find", "remove_damaged"]
+
+
+class Found:
+    """A container as it was found in the store, not yet on the loop."""
+
+    def __init__(self, state: State, cgroup: Cgroup, pidfd: int | None) -> None:
+        self._state = state
+        self._cgroup = cgroup
+        self._pidfd = OwnedFd(pidfd) if pidfd is not None else None
+
+    def adopt(self, environment: Environment, forget: Callable[[Container], None]) -> Container:
+        """Make the container of it."""
+        process = None
+        if self._pidfd is not None:
+            process = Process(self._state.pid, Exits(self._pidfd), ())
+        return Container(environment, self._state, self._cgroup, process, forget=forget)
+
+    def close(self) -> None:
+        """Give it up."""
+        self._cgroup.close()
+        if self._pidfd is not None:
+            self._pidfd.close()
+
+
+def find(environment: Environment, id: str) -> Found:
+    """Look a container up.  In a thread; `NotFoundError`, `StateCorruptError`."""
+    state = environment.store.load(id)
+    return Found(state, _recorded_cgroup(state.cgroup), open_process(state.identity))
+
+
+def remove_damaged(environment: Environment, id: str) -> None:
+    """Kill and remove by the write-ahead record alone; without even that, forget the name."""
+    store = environment.store
+    lock = store.lock(id)
+    if lock is None:
+        raise StateError("delete", status="creating", id=id, reason="somebody else is at it")
+    with lock:
+        try:
+            record = store.load_record(id)
+        except StateCorruptError:
+            record = None
+        if record is not None and record.boot_id == boot_id():
+            _recorded_cgroup(record.cgroup).remove()
+        store.remove(id)
+
+
+def _recorded_cgroup(record: CgroupRecord) -> Cgroup:
+    return open_cgroup(CgroupMode(record.mode), record.paths, made=record.made)

@@ -1,0 +1,156 @@
+"""A process in a container, as the application sees it: the init, or one that exec added."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..errors import SpecError
+from .exit import ExitStatus
+from .launch import kill
+from .stdio import Streams
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from ..console import Pty
+    from ..events import Ended, Exits
+
+__all__ = ["Process", "SignalName", "signal_number"]
+
+SignalName: TypeAlias = str | int | signal.Signals
+"""A signal by name ("TERM", "SIGTERM", "RTMIN+3"), number, or `signal.Signals`."""
+
+_REALTIME = re.compile(r"RT(MIN|MAX)(?:([+-])(\d{1,2}))?", re.ASCII)
+
+
+def signal_number(name: SignalName) -> int:
+    """Return the number of a signal; `SpecError` if there is no such signal."""
+    if isinstance(name, str) and not (name.isascii() and name.isdecimal()):
+        number = _by_name(name.upper().removeprefix("SIG"))
+    else:
+        number = int(name)
+    if number is None or not 0 <= number <= signal.SIGRTMAX:
+        raise SpecError(f"no such signal: {name!r}", origin="signal")
+    return number
+
+
+def _by_name(name: str) -> int | None:
+    realtime = _REALTIME.fullmatch(name)
+    if realtime is None:
+        found = signal.Signals.__members__.get(f"SIG{name}")
+        return None if found is None else int(found)
+    base = signal.SIGRTMIN if realtime[1] == "MIN" else signal.SIGRTMAX
+    number = base + int((realtime[2] or "+") + (realtime[3] or "0"))
+    return number if signal.SIGRTMIN <= number <= signal.SIGRTMAX else None
+
+
+class Process:
+    """A running or ended process.
+
+    `stdin`, `stdout` and `stderr` are asyncio streams where `PIPE` was asked for, else None;
+    `console` is the terminal's master where the process has one and nobody else took it.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        exits: Exits,
+        args: Sequence[str],
+        *,
+        streams: Streams | None = None,
+        console: Pty | None = None,
+    ) -> None:
+        """Take over *exits*, *streams* and *console*."""
+        self.pid = pid
+        self.args = tuple(args)
+        self.console = console
+        self._exits = exits
+        self._streams = streams or Streams()
+        self._started: tuple[float, float] | None = None
+
+    @property
+    def stdin(self) -> asyncio.StreamWriter | None:
+        """Writes to the process's standard input."""
+        return self._streams.stdin
+
+    @property
+    def stdout(self) -> asyncio.StreamReader | None:
+        """Reads its standard output; a reader that lags makes the process wait."""
+        return self._streams.stdout
+
+    @property
+    def stderr(self) -> asyncio.StreamReader | None:
+        """Reads its standard error."""
+        return self._streams.stderr
+
+    @property
+    def exit(self) -> ExitStatus | None:
+        """How it ended; None while it runs."""
+        ended = self._exits.ended
+        return None if ended is None else self._status(ended)
+
+    async def wait(self) -> ExitStatus:
+        """Wait for the end; any number of waiters get the same status, late ones too."""
+        return self._status(await self._exits.wait())
+
+    async def communicate(self, input: bytes | None = None) -> tuple[bytes | None, bytes | None]:
+        """Send *input*, read both outputs to their ends, and wait; None for what is no pipe."""
+        outputs = await self._streams.communicate(input)
+        await self.wait()
+        return outputs
+
+    def send_signal(self, name: SignalName) -> bool:
+        """Send a signal by pidfd, so never to another process; False if it has ended."""
+        number = signal_number(name)
+        return self._exits.ended is None and kill(self._exits.pidfd, number)
+
+    def kill(self) -> bool:
+        """Send SIGKILL; False if it has ended."""
+        return self.send_signal(signal.SIGKILL)
+
+    async def end(self) -> ExitStatus:
+        """Kill it and wait until it is reaped."""
+        self.kill()
+        return await self.wait()
+
+    def terminate(self) -> bool:
+        """Send SIGTERM; False if it has ended."""
+        return self.send_signal(signal.SIGTERM)
+
+    def fileno(self) -> int:
+        """Return the pidfd, which stays ours; it is readable once the process has ended."""
+        return self._exits.pidfd
+
+    def close(self) -> None:
+        """Give up the streams, the terminal and the pidfd; what is known of the exit stays."""
+        self._streams.close()
+        if self.console is not None:
+            self.console.close()
+        self._exits.close()
+
+    def started(self) -> None:
+        """Note that execve(2) has worked just now."""
+        self._started = (time.time(), time.monotonic())
+
+    def _status(self, ended: Ended) -> ExitStatus:
+        at, since = self._started or (None, None)
+        duration = None if since is None else ended.monotonic - since
+        if ended.status is None:
+            return ExitStatus(known=False, started_at=at, exited_at=ended.at, duration_s=duration)
+        status = ended.status
+        return ExitStatus(
+            code=status.code,
+            signal=None if status.signal is None else signal.Signals(status.signal),
+            core_dumped=status.core_dumped,
+            rusage=status.rusage,
+            started_at=at,
+            exited_at=ended.at,
+            duration_s=duration,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Process {self.pid} {self.args!r}: {self.exit or 'running'}>"

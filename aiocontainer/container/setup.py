@@ -1,0 +1,242 @@
+"""Create: from a specification to an init that waits at its gate, or to nothing at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from .._aio import OwnedFd, in_thread, undo
+from ..errors import HelperError
+from ..plan.compile import compile_plan
+from ..plan.flags import PAUSE_CONSOLE, PAUSE_CREATED, PAUSE_MAPS
+from ..plan.options import Options
+from ..plan.steps import Keyring, Pause
+from ..store import Record, State, boot_id, identify, namespace_inodes, timestamp
+from .bringup import Bringup
+from .fds import Sources, birth_cgroup, cgroup_record
+from .maps import prepare_namespace
+from .source import find_home, load_source
+from .starting import gate_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import ExitStack
+
+    from ..cgroups import Cgroup
+    from ..plan.plan import Plan
+    from ..spec import Spec
+    from ..store import Lock
+    from .environment import Environment
+    from .process import Process
+    from .source import Source
+    from .stdio import Redirects
+
+__all__ = ["CreateOptions", "Created", "Setup"]
+
+
+class CreateOptions(Struct, frozen=True, kw_only=True):
+    """What the caller of create says besides the specification."""
+
+    redirects: Redirects
+    console_socket: str | None = None
+    """Path of the socket that takes the terminal's master; else `Process.console` has it."""
+    preserve_fds: int = 0
+    listen_fds: int = 0
+    listen_fd_names: tuple[str, ...] = ()
+    no_pivot: bool = False
+    no_new_keyring: bool = False
+
+
+class Created(Struct, frozen=True):
+    """What a finished create hands over to the container."""
+
+    state: State
+    spec: Spec
+    cgroup: Cgroup
+    process: Process
+
+
+class Setup:
+    """One create.
+
+    Write-ahead: the record with the names of everything is in the store before anything is made.
+    """
+
+    def __init__(self, environment: Environment, id: str, source: Source, options: CreateOptions) -> None:
+        self._environment = environment
+        self._id = id
+        self._source = source
+        self._options = options
+        self._up = Bringup(options.redirects, options.console_socket)
+        self._lock: Lock | None = None
+        self._cgroup: Cgroup | None = None
+        self._spec: Spec
+        self._plan: Plan
+        self._bundle: str
+        self._config: bytes
+
+    async def run(self) -> Created:
+        """Do it all; on failure or cancellation nothing is left."""
+        try:
+            await in_thread(self._prepare)
+            await self._bootstrap()
+            process = await self._up.process(self._args)
+            state = await in_thread(lambda: self._save(process))
+        except BaseException as exc:
+            await undo(exc, self._undo)
+            raise
+        self._up.launch.channel.proceed()  # from here on the init outlives us
+        self._up.launch.close()
+        assert self._cgroup is not None
+        assert self._lock is not None
+        self._lock.release()
+        return Created(state, self._spec, self._cgroup, process)
+
+    # In a thread ------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Compile, record, make cgroup and gate, open what is passed, send the plan.
+
+        Every refusal of the specification happens before anything is touched.
+        """
+        host = self._environment.host
+        self._spec, self._bundle, overlay = load_source(self._source, host)
+        self._plan = compile_plan(self._spec, host, self._plan_options(overlay=overlay))
+        self._config = self._spec.encode()
+        spawner = self._environment.spawner
+        cgroup = self._environment.cgroup(self._plan.cgroup)
+        cgroup.survey()
+        record = Record(id=self._id, bundle=self._bundle, boot_id=boot_id(), cgroup=cgroup_record(cgroup))
+        self._lock = self._environment.store.create(self._id, record.encode(), self._config)
+        self._cgroup = cgroup
+        cgroup.create()
+        if self._plan.cgroup is not None and self._plan.cgroup.devices is not None:
+            cgroup.set_devices(self._plan.cgroup.devices, self._plan.cgroup.device_filter)
+        self._up.send(
+            spawner,
+            self._plan,
+            self._sources,
+            cgroup_fd=birth_cgroup(cgroup),
+            owned=self._environment.owned,
+        )
+
+    def _sources(self, payload: Mapping[int, OwnedFd], stack: ExitStack) -> Sources:
+        assert self._cgroup is not None
+        gate = stack.enter_context(self._environment.store.bind_gate(self._id))
+        return Sources(stdio=payload, tasks=self._cgroup.open_tasks, gate=gate.fileno())
+
+    def _save(self, process: Process) -> State:
+        """Make the state durable, while the init waits to be told so."""
+        assert self._cgroup is not None
+        identity = identify(process.pid, process.fileno())
+        state = State(
+            id=self._id,
+            bundle=self._bundle,
+            oci_version=self._spec.oci_version,
+            created=timestamp(),
+            owner=self._environment.host.euid,
+            boot_id=identity.boot_id,
+            pid=process.pid,
+            starttime=identity.starttime,
+            pidfd_inode=identity.pidfd_inode,
+            namespaces=self._own_namespaces(process.pid),
+            cgroup=cgroup_record(self._cgroup),
+            rootless=not self._environment.host.privileged,
+            annotations=dict(self._spec.annotations or {}),
+            config_sha256=hashlib.sha256(self._config).hexdigest(),
+            facts=self._facts(),
+        )
+        self._environment.store.save(self._id, state)
+        return state
+
+    def _plan_options(self, *, overlay: bool) -> Options:
+        options = self._options
+        process = self._spec.process
+        return Options(
+            id=self._id,
+            bundle=self._bundle,
+            no_pivot=options.no_pivot,
+            no_new_keyring=options.no_new_keyring,
+            cgroups=self._environment.cgroups,
+            overlay=overlay,
+            console=bool(process and process.terminal),
+            stdio_owner=options.redirects.pipes,
+            listen_fds=options.listen_fds,
+            listen_fd_names=options.listen_fd_names,
+            preserve_fds=options.preserve_fds,
+            home=self._home(),
+        )
+
+    def _home(self) -> str | None:
+        root = self._spec.root
+        if root is None:
+            return None
+        try:
+            fd = OwnedFd(
+                os.open(os.path.join(self._bundle, root.path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            )
+        except OSError:
+            return None  # a root that cannot be opened is refused by name later
+        with fd:
+            return find_home(self._spec.process, fd.fileno())
+
+    def _own_namespaces(self, pid: int) -> dict[str, int]:
+        """Namespaces that differ from ours: those that exec must join, and prove to have joined."""
+        ours = self._environment.namespaces
+        return {name: inode for name, inode in namespace_inodes(pid).items() if ours.get(name) != inode}
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "rootfs": os.path.join(self._bundle, self._spec.root.path) if self._spec.root else "",
+            "keyring": any(isinstance(step, Keyring) for step in self._plan.steps),
+            "owned": self._environment.owned,
+            "gate": gate_facts(self._plan),
+        }
+
+    # On the loop ------------------------------------------------------------------------------------
+
+    @property
+    def _args(self) -> tuple[str, ...]:
+        process = self._spec.process
+        return tuple(process.args or ()) if process is not None else ()
+
+    async def _bootstrap(self) -> None:
+        """Do the parent's part at each pause, up to the last before the gate."""
+        channel = self._up.launch.channel
+        while True:
+            step = await channel.paused()
+            if not isinstance(step, Pause):
+                raise HelperError("the helper passed its gate before it was created")
+            if step.kind == PAUSE_CREATED:
+                return
+            await self._meet(step)
+            channel.proceed()
+
+    async def _meet(self, step: Pause) -> None:
+        if step.kind == PAUSE_CONSOLE:
+            await self._up.take_console()
+        elif step.kind == PAUSE_MAPS:
+            process = await self._up.launch.channel.spawned(1)
+            host = self._environment.host
+            pid, pidfd = process.pid, process.pidfd.fileno()
+            await in_thread(lambda: prepare_namespace(self._plan, host, pid, pidfd))
+        else:
+            raise HelperError(f"nothing to do at {step}")
+
+    async def _undo(self) -> None:
+        """Leave nothing of what was made so far."""
+        await self._up.undo()
+        await in_thread(self._discard)
+
+    def _discard(self) -> None:
+        """Last comes the record: what could not be removed can still be found by it."""
+        if self._lock is None:
+            return
+        with self._lock:
+            if self._cgroup is not None:
+                self._cgroup.remove()
+                self._cgroup.close()
+            self._environment.store.remove(self._id)

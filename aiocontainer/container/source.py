@@ -1,0 +1,108 @@
+"""What a container is made from: a bundle, a `Spec`, the bytes of a ``config.json``, or a command."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence  # noqa: TC003 - msgspec reads the annotations
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .. import native
+from .._aio import OwnedFd
+from ..errors import SpecError
+from ..plan.user import home_of
+from ..spec import Process, Spec, User
+from ..spec.ids import parse_user
+
+if TYPE_CHECKING:
+    from ..plan.host import Host
+
+__all__ = ["Command", "Loaded", "Source", "find_home", "load_source"]
+
+
+class Command(Struct, frozen=True):
+    """A command without a bundle: run over *rootfs*, or over a view of this machine's own root.
+
+    The view is read-only under a throw-away layer, and what a user may see whom the machine does not
+    know; there is no network but ``lo`` and no way to new privileges.  *env* adds to a small default
+    environment; *user* is ``uid[:gid]``; *tty* gives it a terminal.
+    """
+
+    args: Sequence[str]
+    rootfs: str | os.PathLike[str] | None = None
+    hostname: str | None = None
+    env: Mapping[str, str] = {}
+    cwd: str | None = None
+    user: str | None = None
+    tty: bool = False
+
+
+Source: TypeAlias = str | os.PathLike[str] | Spec | bytes | Command
+"""A path names a bundle directory; relative paths in a `Spec` or in bytes start at the current directory."""
+
+_MAX_PASSWD_BYTES = 1 << 20
+
+
+class Loaded(NamedTuple):
+    """A source, read."""
+
+    spec: Spec
+    bundle: str
+    """Absolute path."""
+    overlay: bool = False
+    """Its root is to be a throw-away layer over `root.path`."""
+
+
+def load_source(source: Source, host: Host) -> Loaded:
+    """Read a source, a file of it only once; `SpecError`."""
+    if isinstance(source, Command):
+        return Loaded(*_command(source, host))
+    if isinstance(source, Spec):
+        return Loaded(source, os.getcwd())
+    if isinstance(source, bytes):
+        return Loaded(Spec.decode(source), os.getcwd())
+    bundle = os.path.realpath(source)
+    return Loaded(Spec.load(bundle), bundle)
+
+
+def _command(command: Command, host: Host) -> tuple[Spec, str, bool]:
+    from ..plan.hostroot import command_spec  # only those who use it pay for it
+
+    if isinstance(command.args, str):
+        raise SpecError("is a list of arguments, not a command line", origin="args")
+    spec, overlay = command_spec(
+        command.args,
+        host,
+        rootfs=os.path.realpath(command.rootfs) if command.rootfs is not None else None,
+        env=command.env,
+        cwd=command.cwd,
+        hostname=command.hostname,
+    )
+    assert spec.process is not None
+    process = spec.process
+    if command.user is not None:
+        uid, gid = parse_user(command.user)
+        process = replace(process, user=User(uid=uid, gid=gid or 0))
+    return replace(spec, process=replace(process, terminal=command.tty)), "/", overlay
+
+
+def find_home(process: Process | None, root: int) -> str | None:
+    """Return the user's home directory as the passwd below *root* has it, where HOME is not given.
+
+    None where it is given, or where there is no such file that can be trusted: bounded, regular, and
+    looked up without leaving *root*.  features.md L24
+    """
+    if process is None or any(entry.startswith("HOME=") for entry in process.env):
+        return None
+    try:
+        file = OwnedFd(native.open_in_root(root, "/etc/passwd", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY))
+    except OSError:
+        return None
+    with file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_PASSWD_BYTES:
+            return None
+        return home_of(os.read(file.fileno(), _MAX_PASSWD_BYTES), process.user.uid)

@@ -1,0 +1,97 @@
+"""Start: knock at the gate of a created container, whoever created it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from .._aio import in_thread
+from ..errors import HelperError, NotRunningError, StateCorruptError, StateError
+from ..plan.steps import Gate
+from ..store import StoreError
+from .dialogue import Channel, Dialogue
+from .status import Status
+
+if TYPE_CHECKING:
+    import socket
+
+    from ..plan.plan import Plan
+    from ..store import State, Store
+
+__all__ = ["gate_facts", "start_gate"]
+
+_ANSWER_S = 60.0
+"""How long the init may take from the knock to execve(2); it only has to be scheduled."""
+
+
+class _KnownStep(Struct, frozen=True):
+    """What the state keeps of a step behind the gate, for errors."""
+
+    origin: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class _GateFacts(Struct, frozen=True):
+    """Where the gate stands in the plan, and the steps from there on."""
+
+    index: int
+    steps: tuple[_KnownStep, ...]
+
+
+def gate_facts(plan: Plan) -> object:
+    """Return what another process will need to know of *plan* to start it, as plain data."""
+    index = next(i for i, step in enumerate(plan.steps) if isinstance(step, Gate))
+    behind = tuple(_KnownStep(step.origin, str(step)) for step in plan.steps[index:])
+    return msgspec.to_builtins(_GateFacts(index, behind))
+
+
+async def start_gate(store: Store, state: State) -> None:
+    """Let the init go on to the user's program; returns once execve(2) has worked.
+
+    Needs the container's lock.  `BootstrapError` where the program cannot be run, `StateError` where
+    it was started already, `NotRunningError` where the init is dead.
+    """
+    facts = _facts(state)
+    sock = await in_thread(lambda: _knock(store, state.id), undo=lambda sock: sock.close())
+    channel = Channel(sock, Dialogue((None,) * facts.index + facts.steps))
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            await channel.paused()
+            channel.proceed()
+            await channel.paused_or_executed()
+    except TimeoutError:
+        raise HelperError(f"the init of container {state.id!r} does not answer") from None
+    finally:
+        channel.close()
+
+
+def _facts(state: State) -> _GateFacts:
+    try:
+        return msgspec.convert(state.facts.get("gate"), _GateFacts)
+    except msgspec.ValidationError as exc:
+        raise StateCorruptError("state.json", f"facts.gate: {exc}") from exc
+
+
+def _knock(store: Store, id: str) -> socket.socket:
+    """Connect, and take the gate's name away: from here on the container counts as started."""
+    try:
+        sock = store.connect_gate(id)
+    except StoreError as exc:
+        if exc.errno == errno.ENOENT:
+            raise StateError("start", status=Status.RUNNING, id=id, reason="already started") from exc
+        if exc.errno == errno.ECONNREFUSED:
+            raise NotRunningError("start", status=Status.STOPPED, id=id, reason="its init is dead") from exc
+        raise
+    try:
+        store.unlink_gate(id)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,182 @@
+"""Standard streams of a process: what the caller asks for, as descriptors and asyncio streams.
+
+The words are those of `asyncio.subprocess`: None inherits, `PIPE`, `DEVNULL`, `STDOUT`, an int, or
+anything with ``fileno()``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from typing import IO, TYPE_CHECKING, TypeAlias
+
+from .._aio import OwnedFd
+from ..errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Redirect", "Redirects", "Streams"]
+
+Redirect: TypeAlias = int | IO[bytes] | IO[str] | None
+"""What a caller says of one stream."""
+
+_NAMES = ("stdin", "stdout", "stderr")
+
+_LIMIT = 64 * 1024
+"""Bytes that a reader holds before the pipe, and with it the payload, waits: backpressure."""
+
+
+class Redirects:
+    """The three streams as asked for, checked before anything is opened."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, stdin: Redirect = None, stdout: Redirect = None, stderr: Redirect = None) -> None:
+        if stdin == STDOUT or stdout == STDOUT:
+            raise SpecError("STDOUT is for stderr alone", origin="stdin" if stdin == STDOUT else "stdout")
+        self.words = tuple(
+            _number(word, name) for word, name in zip((stdin, stdout, stderr), _NAMES, strict=True)
+        )
+
+    @property
+    def pipes(self) -> bool:
+        """Whether a stream is a pipe made by us."""
+        return PIPE in self.words
+
+    def open(self) -> tuple[dict[int, OwnedFd], dict[int, OwnedFd]]:
+        """Open what is to be opened: (the payload's ends by number, our ends of the pipes by number).
+
+        The caller owns all of them.  A stream of the caller that is closed becomes /dev/null, so
+        that no number below 3 is ever free for something else.
+        """
+        payload: dict[int, OwnedFd] = {}
+        ours: dict[int, OwnedFd] = {}
+        try:
+            for number, word in enumerate(self.words):
+                if word == PIPE:
+                    reader, writer = map(OwnedFd, os.pipe2(os.O_CLOEXEC))
+                    payload[number], ours[number] = (writer, reader) if number else (reader, writer)
+                else:
+                    payload[number] = OwnedFd(_open(number, word, payload))
+        except BaseException:
+            for fd in (*payload.values(), *ours.values()):
+                fd.close()
+            raise
+        return payload, ours
+
+
+class Streams:
+    """Our ends of a process's pipes as asyncio streams; those that are no pipe are None."""
+
+    def __init__(
+        self,
+        stdin: asyncio.StreamWriter | None = None,
+        stdout: asyncio.StreamReader | None = None,
+        stderr: asyncio.StreamReader | None = None,
+        transports: tuple[asyncio.BaseTransport, ...] = (),
+    ) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self._transports = transports
+
+    @classmethod
+    async def connect(cls, ours: Mapping[int, OwnedFd]) -> Streams:
+        """Make streams of the pipe ends and take them over; what failed to connect is closed."""
+        loop = asyncio.get_running_loop()
+        transports: list[asyncio.BaseTransport] = []
+        readers: dict[int, asyncio.StreamReader] = {}
+        stdin = None
+        try:
+            for number, fd in ours.items():
+                if number == 0:
+                    stdin = await _writer(loop, fd)
+                    transports.append(stdin.transport)
+                else:
+                    readers[number], transport = await _reader(loop, fd)
+                    transports.append(transport)
+        except BaseException:
+            for transport in transports:
+                transport.close()
+            raise
+        return cls(stdin, readers.get(1), readers.get(2), tuple(transports))
+
+    def close(self) -> None:
+        """Close our ends, with what was not read yet."""
+        for transport in self._transports:
+            transport.close()
+
+    async def communicate(self, input: bytes | None = None) -> tuple[bytes | None, bytes | None]:
+        """Send *input*, close stdin, and read both outputs to their ends at the same time."""
+        async with asyncio.TaskGroup() as group:
+            if self.stdin is not None:
+                group.create_task(_feed(self.stdin, input or b""))
+            out = group.create_task(self.stdout.read()) if self.stdout is not None else None
+            err = group.create_task(self.stderr.read()) if self.stderr is not None else None
+        return out.result() if out else None, err.result() if err else None
+
+
+def _number(word: Redirect, name: str) -> int | None:
+    if word is None or isinstance(word, int):
+        return word
+    try:
+        return word.fileno()
+    except (AttributeError, ValueError, OSError) as exc:
+        raise SpecError(f"{word!r} is no stream with a descriptor: {exc}", origin=name) from exc
+
+
+def _open(number: int, word: int | None, payload: Mapping[int, OwnedFd]) -> int:
+    """Return a new descriptor for one stream that is no pipe."""
+    if word == STDOUT:
+        return os.dup(payload[1].fileno())
+    if word == DEVNULL:
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return os.dup(number if word is None else word)
+    except OSError as exc:
+        if word is None:
+            return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        raise SpecError(f"descriptor {word}: {exc.strerror}", origin=_NAMES[number]) from exc
+
+
+async def _reader(
+    loop: asyncio.AbstractEventLoop, fd: OwnedFd
+) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
+    reader = asyncio.StreamReader(limit=_LIMIT, loop=loop)
+    pipe = os.fdopen(fd.detach(), "rb", buffering=0)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader, loop=loop), pipe)
+    return reader, transport
+
+
+async def _writer(loop: asyncio.AbstractEventLoop, fd: OwnedFd) -> asyncio.StreamWriter:
+    pipe = os.fdopen(fd.detach(), "wb", buffering=0)
+    transport, protocol = await loop.connect_write_pipe(lambda: _WriteProtocol(loop), pipe)
+    return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+class _WriteProtocol(asyncio.streams.FlowControlMixin):
+    """Backpressure for `StreamWriter.drain`, and an end for `StreamWriter.wait_closed`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._closed: asyncio.Future[None] = loop.create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _get_close_waiter(self, stream: asyncio.StreamWriter) -> asyncio.Future[None]:  # noqa: ARG002
+        return self._closed
+
+
+async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
+    try:
+        stdin.write(data)
+        await stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the payload does not want it, which is its own affair
+    finally:
+        stdin.close()

@@ -1,0 +1,97 @@
+"""The end of one process, by pidfd: no SIGCHLD, no child watcher, any number of waiters.
+
+The helper clones without an exit signal, so nobody else's waitpid(-1) or SIGCHLD handler ever sees
+these children; a pidfd becomes readable when the process is a zombie.  pidfd_open(2), waitid(2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import native
+
+if TYPE_CHECKING:
+    from .._aio import OwnedFd
+
+__all__ = ["Ended", "Exits"]
+
+
+class Ended(NamedTuple):
+    """One exit: `status` is None where the process was not our child, so that nobody told us."""
+
+    status: native.Exit | None
+    at: float
+    """`time.time()` when it was noticed."""
+    monotonic: float
+
+
+class Exits:
+    """Watch the process of one pidfd, and own that pidfd.
+
+    The status is collected as soon as the process ends, also if nobody waits, so no zombie stays.
+    """
+
+    def __init__(self, pidfd: OwnedFd) -> None:
+        """Take over *pidfd* and watch it from the running loop until it is readable."""
+        self._pidfd = pidfd
+        self._loop = asyncio.get_running_loop()
+        self._ended: Ended | None = None
+        self._done: asyncio.Future[Ended] = self._loop.create_future()
+        self._watching = True
+        self._loop.add_reader(pidfd.fileno(), self._readable)
+
+    @property
+    def pidfd(self) -> int:
+        """The pidfd; ValueError once it is closed."""
+        return self._pidfd.fileno()
+
+    @property
+    def ended(self) -> Ended | None:
+        """The exit, None while the process lives (or nobody has looked yet)."""
+        if self._ended is None and self._watching:
+            self._look()
+        return self._ended
+
+    async def wait(self) -> Ended:
+        """Wait for the end; a cancelled waiter takes nothing from the others."""
+        return self._ended if self._ended is not None else await asyncio.shield(self._done)
+
+    def close(self) -> None:
+        """Stop watching and close the pidfd; what was collected stays."""
+        self._unwatch()
+        self._pidfd.close()
+        if not self._done.done():
+            self._done.cancel()
+
+    def _readable(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        try:
+            status = native.wait_pidfd(self._pidfd.fileno())
+        except ChildProcessError:  # another's child: the pidfd's readability is all there is
+            if not _is_readable(self._pidfd.fileno()):
+                return
+            status = None
+        else:
+            if status is None:
+                return
+        self._unwatch()
+        self._ended = Ended(status, time.time(), time.monotonic())
+        if not self._done.done():
+            self._done.set_result(self._ended)
+
+    def _unwatch(self) -> None:
+        if self._watching:
+            self._watching = False
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._pidfd.fileno())
+
+
+def _is_readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,283 @@
+"""The composition root: picks what containers share, creates and finds them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+
+from ._aio import finish, in_thread
+from .container import Completed, Container
+from .container.environment import Environment
+from .container.finding import Found, find, remove_damaged
+from .container.setup import CreateOptions, Setup
+from .container.source import Command, Source, load_source
+from .container.stdio import Redirects
+from .errors import ContainerError, NotFoundError, SpecError, StateCorruptError, UnsupportedError
+from .plan.compile import compile_plan
+from .plan.options import Options
+from .probe import probe
+from .spec.ids import check_id
+from .store import Store, default_root
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from .container.stdio import Redirect
+    from .plan.plan import Plan
+
+__all__ = ["Runtime"]
+
+CgroupChoice = Literal["auto", "cgroupfs", "systemd", "delegated", "none"]
+Lifetime = Literal["owner", "detached"]
+
+
+class Runtime:
+    """Creates and finds containers under one state root, as an async context manager.
+
+    *root* None is ``/run/aiocontainer``, or a directory of the user's own.  With *lifetime* "owner"
+    containers made here end with the block, and with this process whatever ends it; "detached" ones
+    live on.  Nothing is opened before it is needed.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        cgroups: CgroupChoice = "auto",
+        lifetime: Lifetime = "owner",
+    ) -> None:
+        if cgroups in ("systemd", "delegated"):
+            raise UnsupportedError(
+                f"cgroups={cgroups!r}", needs="a later version of aiocontainer", origin="cgroups"
+            )
+        if cgroups not in ("auto", "cgroupfs", "none"):
+            raise SpecError(f"{cgroups!r} is no way to manage cgroups", origin="cgroups")
+        if lifetime not in ("owner", "detached"):
+            raise SpecError(f"{lifetime!r} is no lifetime", origin="lifetime")
+        self._root = os.fspath(root) if root is not None else None
+        self._cgroups = cgroups
+        self._owned = lifetime == "owner"
+        self._environment: Environment | None = None
+        self._containers: dict[str, Container] = {}
+        self._mine: set[str] = set()
+        """Ids of containers that end with this runtime."""
+
+    @property
+    def root(self) -> str:
+        """The state root."""
+        return self._root or default_root()
+
+    async def __aenter__(self) -> Self:
+        self._environment = await in_thread(self._open)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await finish(self._close)
+
+    # Creating ---------------------------------------------------------------------------------------
+
+    async def create(
+        self,
+        id: str | None,
+        source: Source,
+        *,
+        stdin: Redirect = None,
+        stdout: Redirect = None,
+        stderr: Redirect = None,
+        console_socket: str | None = None,
+        preserve_fds: int = 0,
+        listen_fds: int = 0,
+        listen_fd_names: Sequence[str] = (),
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+    ) -> Container:
+        """Create a container whose init waits to be started.  OCI runtime.md "Create".
+
+        *source* is a bundle directory, a `Spec`, the bytes of a ``config.json``, or a `Command`; it is read
+        once.
+        Raises `SpecError` or `UnsupportedError` before anything is touched, `ExistsError` for an id in
+        use, `BootstrapError` where a step fails.  On any failure or cancellation nothing is left.
+        """
+        return await self._create(
+            id,
+            source,
+            CreateOptions(
+                redirects=Redirects(stdin, stdout, stderr),
+                console_socket=console_socket,
+                preserve_fds=preserve_fds,
+                listen_fds=listen_fds,
+                listen_fd_names=tuple(listen_fd_names),
+                no_pivot=no_pivot,
+                no_new_keyring=no_new_keyring,
+            ),
+        )
+
+    @contextlib.asynccontextmanager
+    async def container(
+        self, source: Source, *, id: str | None = None, **options: Any
+    ) -> AsyncIterator[Container]:
+        """Own a started container for the length of a block; *options* are those of `create`.
+
+        Leaving the block, by whatever exception or cancellation, kills and removes it.
+        """
+        container = await self.create(id, source, **options)
+        try:
+            await container.start()
+            yield container
+        finally:
+            await finish(lambda: container.delete(force=True))
+
+    async def run(
+        self,
+        source: Source | Sequence[str],
+        *,
+        id: str | None = None,
+        input: bytes | None = None,
+        stdout: Redirect = PIPE,
+        stderr: Redirect = PIPE,
+        timeout_s: float | None = None,
+    ) -> Completed:
+        """Run a container to its end and remove it, like `subprocess.run`.
+
+        A list of arguments is short for `Command` of it.  Raises `TimeoutError` after *timeout_s*, with
+        nothing left.
+        """
+        if isinstance(source, Sequence) and not isinstance(source, str | bytes):
+            source = Command(source)
+        redirects = Redirects(DEVNULL if input is None else PIPE, stdout, stderr)
+        async with asyncio.timeout(timeout_s):
+            container = await self._create(id, source, CreateOptions(redirects=redirects))
+            try:
+                await container.start()
+                process = container.process
+                assert process is not None
+                out, err = await process.communicate(input)
+                return Completed(args=process.args, exit=await process.wait(), stdout=out, stderr=err)
+            finally:
+                await finish(lambda: container.delete(force=True))
+
+    def plan(self, source: Source, *, id: str = "container") -> Plan:
+        """Return what `create` would do, step by step, without touching anything; blocks briefly."""
+        host = self._environment.host if self._environment is not None else probe()
+        spec, bundle, overlay = load_source(source, host)
+        terminal = bool(spec.process and spec.process.terminal)
+        cgroups = self._cgroups != "none"
+        options = Options(id=id, bundle=bundle, console=terminal, cgroups=cgroups, overlay=overlay)
+        return compile_plan(spec, host, options)
+
+    # Finding ----------------------------------------------------------------------------------------
+
+    async def load(self, id: str) -> Container:
+        """Find a container, whoever created it; `NotFoundError`, `StateCorruptError`.
+
+        What this runtime created is the same object again.
+        """
+        known = self._containers.get(id)
+        if known is not None:
+            return known
+        environment = self._ready()
+        container = await in_thread(lambda: find(environment, id), undo=Found.close)
+        return self._keep(container.adopt(environment, self._forget))
+
+    async def list(self) -> AsyncIterator[Container]:
+        """Go through all containers of the root; those whose state cannot be read are left out."""
+        store = self._ready().store
+        for id in await in_thread(store.ids):
+            with contextlib.suppress(ContainerError):  # gone meanwhile, or not ours to understand
+                yield await self.load(id)
+
+    async def delete(self, id: str, *, force: bool = False) -> None:
+        """Delete a container by its id; *force* also removes one that is half-made or damaged.
+
+        Such a one is found by its write-ahead record.  `NotFoundError` unless *force*.
+        """
+        try:
+            container = await self.load(id)
+        except StateCorruptError:
+            if not force:
+                raise
+            environment = self._ready()
+            await finish(lambda: in_thread(lambda: remove_damaged(environment, id)))
+        except NotFoundError:
+            if not force:
+                raise
+        else:
+            await container.delete(force=force)
+
+    # What later versions do -------------------------------------------------------------------------
+
+    def events(self) -> NoReturn:
+        """Tell what happens to all containers."""
+        _later("event streams", "Runtime.events")
+
+    async def restore(self, id: str, source: Source, *, images: str | os.PathLike[str]) -> NoReturn:  # noqa: ARG002
+        """Bring back what `Container.checkpoint` saved."""
+        _later("checkpoint and restore", "Runtime.restore")
+
+    async def sweep(self) -> NoReturn:
+        """Remove what crashed owners left."""
+        _later("sweeping", "Runtime.sweep")
+
+    # ------------------------------------------------------------------------------------------------
+
+    async def _create(self, id: str | None, source: Source, options: CreateOptions) -> Container:
+        environment = self._ready()
+        id = check_id(id) if id is not None else f"aioc-{secrets.token_hex(8)}"
+        created = await Setup(environment, id, source, options).run()
+        container = Container(
+            environment,
+            created.state,
+            created.cgroup,
+            created.process,
+            spec=created.spec,
+            forget=self._forget,
+        )
+        if self._owned:
+            self._mine.add(id)
+        return self._keep(container)
+
+    def _keep(self, container: Container) -> Container:
+        self._containers[container.id] = container
+        return container
+
+    def _forget(self, container: Container) -> None:
+        if self._containers.get(container.id) is container:
+            del self._containers[container.id]
+            self._mine.discard(container.id)
+
+    def _ready(self) -> Environment:
+        if self._environment is None:
+            raise RuntimeError("a Runtime is used inside its 'async with' block")
+        return self._environment
+
+    def _open(self) -> Environment:
+        return Environment(Store(self._root), cgroups=self._cgroups != "none", owned=self._owned)
+
+    async def _close(self) -> None:
+        environment, self._environment = self._environment, None
+        assert environment is not None
+        try:
+            await self._end_owned()
+        finally:
+            for container in tuple(self._containers.values()):
+                container.close()
+            await in_thread(environment.close)
+
+    async def _end_owned(self) -> None:
+        owned = [self._containers[id] for id in self._mine]
+        results = await asyncio.gather(*(c.delete(force=True) for c in owned), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, Exception)]
+        if failures:
+            raise ExceptionGroup("containers could not be removed", failures)
+
+
+def _later(feature: str, origin: str) -> NoReturn:
+    raise UnsupportedError(feature, needs="a later version of aiocontainer", origin=origin)

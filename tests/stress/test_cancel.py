@@ -1,0 +1,143 @@
+"""Cancellation at the n-th suspension, for every n, once and twice: nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiocontainer import Runtime, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+pytestmark = pytest.mark.needs("root")
+
+MOST = 300
+"""Suspensions; an operation that has more is stuck in a loop."""
+
+
+class Cancelled:
+    """Await *work*, and cancel the task that does so at suspension *at* and the *times* - 1 after it."""
+
+    def __init__(self, work: Awaitable[Any], at: int, times: int) -> None:
+        self._work = work
+        self._when = range(at, at + times)
+        self.suspended = 0
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        inner = self._work.__await__()
+        step: Callable[[], Any] = lambda: next(inner)  # noqa: E731
+        while True:
+            try:
+                future = step()
+            except StopIteration as stop:
+                return stop.value
+            if self.suspended in self._when:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            self.suspended += 1
+            try:
+                yield future
+            except BaseException as exc:  # noqa: BLE001 - thrown on into the work
+                step = lambda exc=exc: inner.throw(exc)  # noqa: E731
+            else:
+                step = lambda: next(inner)  # noqa: E731
+
+
+async def sweep(attempt: Callable[[int], Awaitable[Any]]) -> int:
+    """Make *attempt* in a task of its own for 0, 1, 2, ... until it is not cancelled any more."""
+    for at in itertools.count():
+        assert at < MOST
+        task = asyncio.ensure_future(attempt(at))
+        await asyncio.wait([task], timeout=60)
+        assert task.done(), f"hangs when cancelled at {at}"
+        if not task.cancelled():
+            task.result()
+            return at
+    raise AssertionError
+
+
+@pytest.fixture(params=[1, 2], ids=["once", "twice"])
+def times(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
+
+
+async def left(runtime: Runtime) -> list[str]:
+    return [container.id async for container in runtime.list()]
+
+
+async def test_run(runtime: Runtime, rootfs: str, times: int) -> None:
+    spec = Spec.default(["true"], rootfs=rootfs)
+
+    async def attempt(at: int) -> None:
+        await Cancelled(runtime.run(spec), at, times)
+
+    assert await sweep(attempt) > 5
+    assert await left(runtime) == []
+
+
+async def test_create(runtime: Runtime, rootfs: str, times: int) -> None:
+    spec = Spec.default(["true"], rootfs=rootfs)
+
+    async def attempt(at: int) -> None:
+        container = await Cancelled(runtime.create("aioc-test-cancel", spec), at, times)
+        await container.delete()
+
+    assert await sweep(attempt) > 2
+    assert await left(runtime) == []
+
+
+async def test_create_in_a_user_namespace(runtime: Runtime, times: int) -> None:
+    async def attempt(at: int) -> None:
+        await Cancelled(runtime.run(["true"]), at, times)
+
+    assert await sweep(attempt) > 5
+    assert await left(runtime) == []
+
+
+async def test_start(runtime: Runtime, rootfs: str, times: int) -> None:
+    """A cancelled start has started: the container is complete either way."""
+    spec = Spec.default(["sleep", "60"], rootfs=rootfs)
+
+    async def attempt(at: int) -> None:
+        container = await runtime.create("aioc-test-cancel", spec)
+        try:
+            await Cancelled(container.start(), at, times)
+        finally:
+            assert await container.status() in ("created", "running")
+            await container.delete(force=True)
+
+    assert await sweep(attempt) > 0
+    assert await left(runtime) == []
+
+
+async def test_exec(runtime: Runtime, rootfs: str, times: int) -> None:
+    async with runtime.container(Spec.default(["sleep", "60"], rootfs=rootfs)) as container:
+
+        async def attempt(at: int) -> None:
+            process = await Cancelled(container.exec(["sleep", "60"]), at, times)
+            await process.end()
+            process.close()
+
+        assert await sweep(attempt) > 2
+        assert await container.processes() == [container.pid]
+
+
+async def test_delete(runtime: Runtime, rootfs: str, times: int) -> None:
+    spec = Spec.default(["sleep", "60"], rootfs=rootfs)
+
+    async def attempt(at: int) -> None:
+        container = await runtime.create("aioc-test-cancel", spec)
+        await container.start()
+        try:
+            await Cancelled(container.delete(force=True), at, times)
+        finally:
+            await container.delete(force=True)
+
+    assert await sweep(attempt) > 0
+    assert await left(runtime) == []
