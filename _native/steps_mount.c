@@ -168,18 +168,20 @@ do_bind (const struct step *s, struct context *ctx)
   return err < 0 ? err : attach_only (ctx, tree, at, target, s->c);
 }
 
-/* Whether fd is on the mount that was made for this target, or on the root.  */
+/* Whether fd is on the mount that was made for this target or, if that was spelled otherwise, on any
+   that we made.  The root needs no proof: its descriptor never leaves us.  */
 static int
 verify_made (struct context *ctx, int fd, const char *target)
 {
   uint64_t id;
-  uint32_t i;
+  uint32_t i = ctx->made_count;
   int err = mount_id (ctx, fd, &id);
 
   if (err < 0 || strcmp (target, "/") == 0)
     return err;
-  i = find_made (ctx, id, 0);
-  if (i == ctx->made_count || strcmp (ctx->made[i].target, target) != 0)
+  while (i > 0 && strcmp (ctx->made[i - 1].target, target) != 0)
+    i--;
+  if (i > 0 ? ctx->made[i - 1].mnt_id != id : find_made (ctx, id, 0) == ctx->made_count)
     return checked (ctx, CALL_VERIFY, -EXDEV);
   return 0;
 }
@@ -282,27 +284,36 @@ do_readonly (const struct step *s, struct context *ctx)
   return err < 0 ? err : attach_only (ctx, tree, at, s->first, 0);
 }
 
-/* Whether a mount that we made later hides this one: it is what is found at the target, or at the
-   nearest directory above it that is still there.  */
+/* Cut off the last part of a path and the slash before it, but not the root's.  */
+static size_t
+parent_size (const char *path, size_t size)
+{
+  while (size > 1 && path[size - 1] != '/')
+    size--;
+  return size > 1 ? size - 1 : size;
+}
+
+/* Whether a mount that we made later hides this one: the target, or a directory above it, is on that
+   mount.  What was below moves along into a recursive bind, as a copy with an id of its own.  */
 static bool
 is_covered (struct context *ctx, uint32_t index)
 {
   char path[PATH_MAX];
-  autoclose int found = -ENOENT;
-  uint64_t id;
   size_t size = strlen (ctx->made[index].target);
 
   if (size >= sizeof (path))
     return false;
   memcpy (path, ctx->made[index].target, size + 1);
-  while (is_absent (found = open_in_root (ctx->rootfd, path, O_PATH)) && size > 1)
+  for (;; path[size = parent_size (path, size)] = '\0')
     {
-      while (size > 1 && path[size - 1] != '/')
-        size--;
-      size -= size > 1; /* the slash, unless it is the root's own */
-      path[size] = '\0';
+      autoclose int found = open_in_root (ctx->rootfd, path, O_PATH);
+      uint64_t id;
+
+      if (found >= 0 && mount_id (ctx, found, &id) == 0 && find_made (ctx, id, index + 1) < ctx->made_count)
+        return true;
+      if (size <= 1 || (found < 0 && !is_absent (found)))
+        return false;
     }
-  return found >= 0 && mount_id (ctx, found, &id) == 0 && find_made (ctx, id, index + 1) < ctx->made_count;
 }
 
 int

@@ -111,24 +111,37 @@ take_null (struct context *ctx)
   return ctx->nullfd < 0 ? ctx->nullfd : verify_null (ctx, ctx->nullfd);
 }
 
+/* Where to attach the root.  The parent may have opened a tree that our user namespace has no way to;
+   then "/" does as well: paths of the host go on starting below it.  */
+static int
+open_place (const struct step *s, struct context *ctx)
+{
+  int at = sys_openat (AT_FDCWD, s->first, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+
+  if (at == -EACCES && s->fd >= 0)
+    at = sys_openat (AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  return checked (ctx, CALL_OPENAT, at);
+}
+
+static int
+take_root (const struct step *s, struct context *ctx, int at)
+{
+  static const unsigned int clone = AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+
+  return s->fd >= 0 ? checked (ctx, CALL_FCNTL, sys_fcntl (s->fd, F_DUPFD_CLOEXEC, 3))
+                    : checked (ctx, CALL_OPEN_TREE, sys_open_tree (at, "", clone));
+}
+
 int
 do_rootfs (const struct step *s, struct context *ctx)
 {
-  autoclose int at
-      = checked (ctx, CALL_OPENAT, sys_openat (AT_FDCWD, s->first, O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+  autoclose int at = open_place (s, ctx);
   int err = at < 0 ? at : isolate_parent (ctx, at);
 
   if (err < 0)
     return err;
-  ctx->rootfd
-      = s->fd >= 0
-            ? checked (ctx, CALL_FCNTL, sys_fcntl (s->fd, F_DUPFD_CLOEXEC, 3))
-            : checked (
-                ctx, CALL_OPEN_TREE,
-                sys_open_tree (at, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
-  if (ctx->rootfd < 0)
-    return ctx->rootfd;
-  err = isolate_root (ctx, ctx->rootfd);
+  ctx->rootfd = take_root (s, ctx, at);
+  err = ctx->rootfd < 0 ? ctx->rootfd : isolate_root (ctx, ctx->rootfd);
   if (err == 0)
     err = checked (
         ctx, CALL_MOVE_MOUNT,

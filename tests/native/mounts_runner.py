@@ -75,6 +75,8 @@ class Rootfs:
     namespaces: int = NAMESPACES | flags.CLONE_NEWPID
     wrapper: Sequence[str] = ()
     """A command that the driver is run by."""
+    user: int | None = None
+    """Who runs it."""
     fds: Sequence[int] = field(default_factory=list)
 
     def make(self, *names: str) -> None:
@@ -124,12 +126,21 @@ class Rootfs:
     @contextlib.contextmanager
     def started(self, *plan: steps.Step) -> Iterator[subprocess.Popen[str]]:
         """Start the steps; at a pause the driver writes a line and waits for one."""
-        with tempfile.NamedTemporaryFile(prefix="aioc-test-") as file:
+        with tempfile.TemporaryFile() as file, open(self.driver, "rb") as driver:
             file.write(encode_plan(plan, len(self.fds)))
             file.flush()
-            command = [*self.wrapper, self.driver, file.name, str(self.namespaces), *map(str, self.fds)]
+            os.fchmod(file.fileno(), 0o444)
+            # By descriptor: whoever runs it may have no way to the files.
+            names = [f"/proc/self/fd/{opened.fileno()}" for opened in (driver, file)]
             with subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=self.fds
+                [*self.wrapper, *names, str(self.namespaces), *map(str, self.fds)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                pass_fds=(*self.fds, driver.fileno(), file.fileno()),
+                user=self.user,
+                group=self.user,
+                extra_groups=None if self.user is None else [],
             ) as process:
                 yield process
 

@@ -268,7 +268,7 @@ def test_attributes_of_a_mount_made_before(root: Rootfs) -> None:
 def test_attributes_only_of_a_mount_made_before(root: Rootfs) -> None:
     root.make("plain")
     assert root.apply(steps.SetAttr("", "/plain", attrs=RO)).error == errno.EXDEV
-    assert root.apply(tmpfs("/plain"), steps.SetAttr("", "/plain/.", attrs=RO)).error == errno.EXDEV
+    assert root.apply(tmpfs("/plain"), steps.SetAttr("", "/plain/", attrs=RO)).worked
 
 
 def test_masks_and_read_only_paths(root: Rootfs) -> None:
@@ -356,6 +356,11 @@ def test_covered_mounts_raise_no_alarm(root: Rootfs) -> None:
         tmpfs("/inner"),  # a directory above by another name
     )
     assert root.look(*covered, script="").worked
+
+
+def test_copied_along_by_a_recursive_bind(root: Rootfs) -> None:
+    """What was mounted below moves into the new tree as a copy, with another id."""
+    assert root.look(tmpfs("/a"), tmpfs("/a/b"), steps.ReadOnly("", "/a"), script="").worked
 
 
 def test_covered_by_a_mask(root: Rootfs) -> None:
@@ -811,3 +816,36 @@ def test_locked_attribute_stays_set(userns: Rootfs, canary: Path) -> None:
     result = userns.look(PROC, kept, script="grep ' /b ' /proc/self/mountinfo | cut -d' ' -f6")
     assert result.output == "ro,nosuid,nodev,relatime\n"
     assert userns.apply(bind(str(canary), "/b", cleared=RO)).error == errno.EPERM
+
+
+@pytest.mark.needs("userns")
+def test_ordinary_user_sees_the_own_root_read_only(userns: Rootfs) -> None:
+    """The whole "/" with all its mounts becomes the root, attached where it came from."""
+    userns.user = 65534
+    deep = flags.MOUNT_SETATTR_RECURSIVE
+    plan = [*userns.begin()[:2], steps.Rootfs("", "/"), steps.SetAttr("", "/", attrs=RO, flags=deep)]
+    plan += [PROC, DEV, tmpfs("/tmp"), steps.Pivot(""), steps.Mask("", "/proc/keys"), steps.VerifyMounts("")]
+    script = "touch /tmp/x && ! touch /x 2>&1; ls -A /tmp; stat -c %t:%T /proc/keys; id -u"
+    result = userns.run(*plan, steps.Exec("", ("/bin/sh", "-ec", script), ()))
+    assert result.output.splitlines() == [
+        *("touch: cannot touch '/x': Read-only file system", "x", "1:3", "0"),
+    ]
+
+
+@pytest.mark.needs("userns")
+def test_passed_root_that_the_user_has_no_way_to(userns: Rootfs, canary: Path) -> None:
+    userns.user = 65534
+    os.chmod(userns.path, 0o755)
+    os.chmod(os.path.dirname(userns.path), 0o700)
+    userns.make("proc", "usr", "b")
+    programs = userns.programs()
+    fds = [open_tree(userns.path), open_tree(str(canary))]
+    try:
+        userns.fds = fds
+        plan = [*userns.begin()[:2], steps.Rootfs("", userns.path, 0), *programs, PROC]
+        plan += [steps.Bind("", "", "/b", fd=1), steps.Pivot(""), steps.VerifyMounts("")]
+        result = userns.run(*plan, steps.Exec("", ("/bin/cat", "/b/file"), ()))
+    finally:
+        for fd in fds:
+            os.close(fd)
+    assert result.output == "untouched"
