@@ -148,7 +148,11 @@ clone_container (const struct job *job, uint64_t clone_flags, int *pidfd)
     .cgroup = job->cgroup >= 0 ? (uint64_t) job->cgroup : 0,
   };
 
-  return sys_clone3 (&args);
+  int pid = sys_clone3 (&args);
+
+  if (pid < 0)
+    *pidfd = -1; /* the kernel may have written a number that it took back */
+  return pid;
 }
 
 static void
