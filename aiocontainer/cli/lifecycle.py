@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiocontainer import NotFoundError
-
 from .drive import drive
 
 if TYPE_CHECKING:
@@ -40,15 +38,10 @@ def kill(call: Invocation) -> int:
 
 
 def delete(call: Invocation) -> int:
-    """Remove a container; with --force it may run, or be gone."""
+    """Remove a container; with --force it may run, be damaged, or be gone."""
 
     async def work(runtime: Runtime) -> int:
-        try:
-            container = await runtime.load(call.operands[0])
-            await container.delete(force=call.options.force)
-        except NotFoundError:
-            if not call.options.force:
-                raise
+        await runtime.delete(call.operands[0], force=call.options.force)
         return 0
 
     return drive(call.program, work)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import aiocontainer
+from aiocontainer import __version__
+from aiocontainer.spec import OCI_VERSION
 
 from .table import PROGRAM
 
@@ -11,4 +12,4 @@ __all__ = ["version_text"]
 
 def version_text() -> str:
     """Program and specification, in the lines that container engines read from runc."""
-    return f"{PROGRAM} version {aiocontainer.__version__}\nspec: {aiocontainer.OCI_VERSION}"
+    return f"{PROGRAM} version {__version__}\nspec: {OCI_VERSION}"

@@ -1,0 +1,146 @@
+"""create and run: a new container, from a bundle or from nothing but a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .arguments import UsageError
+from .descriptors import listen_fd_names, listen_fds
+from .drive import drive
+from .foreground import stand_in
+from .handover import send_pidfd, write_pid_file
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from aiocontainer import Command, Container, Runtime
+
+    from .arguments import Invocation
+
+__all__ = ["create", "run"]
+
+# Options of `run` that describe the container where no config.json does.
+_OF_COMMAND = ("rootfs", "hostname", "env", "cwd", "user", "tty")
+
+
+def create(call: Invocation) -> int:
+    """Make a container that waits for start."""
+    (id,) = call.operands
+
+    async def work(runtime: Runtime) -> int:
+        container = await _create(runtime, id, call.options.bundle or ".", call.options)
+        try:
+            await _hand_over(container, call.options, detached=True)
+        except BaseException:
+            await container.delete(force=True)
+            raise
+        return 0
+
+    return drive(call.program, work)
+
+
+def run(call: Invocation) -> int:
+    """Make a container, start it, and, unless detached, stand in for it until it ends."""
+    id, source = _what(call)
+    options = call.options
+    if options.console_socket and not options.detach:
+        raise UsageError("--console-socket is for --detach, or for create")
+
+    async def work(runtime: Runtime) -> int:
+        return await _run(await _create(runtime, id, source, options), options)
+
+    return drive(call.program, work, lifetime="detached" if options.detach or options.keep else "owner")
+
+
+def _what(call: Invocation) -> tuple[str | None, str | Command]:
+    """Return the container's id, None to have one made up, and what it is made from."""
+    if call.separator is None:
+        if len(call.operands) != 1:
+            raise UsageError("give an ID, or '--' and a command; see 'aiocontainer run --help'")
+        for name in _OF_COMMAND:
+            if getattr(call.options, name):
+                raise UsageError(f"--{name} needs '--' and a command; see 'aiocontainer run --help'")
+        return call.operands[0], call.options.bundle or "."
+    args = call.operands[call.separator :]
+    if not args:
+        raise UsageError("give a command after '--'")
+    if call.options.bundle:
+        raise UsageError("--bundle has a command of its own: leave out '--'")
+    return call.operands[0] if call.separator else None, _command(args, call.options)
+
+
+def _command(args: list[str], options: Namespace) -> Command:
+    from aiocontainer import Command
+
+    return Command(
+        args,
+        rootfs=options.rootfs,
+        hostname=options.hostname,
+        env=_variables(options.env),
+        cwd=options.cwd,
+        user=options.user,
+        tty=options.tty,
+    )
+
+
+def _variables(words: list[str]) -> dict[str, str]:
+    variables = {}
+    for word in words:
+        name, equals, variables[name] = word.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--env {word!r}: give NAME=VALUE")
+    return variables
+
+
+async def _create(runtime: Runtime, id: str | None, source: str | Command, options: Namespace) -> Container:
+    return await runtime.create(
+        id,
+        source,
+        console_socket=options.console_socket,
+        preserve_fds=options.preserve_fds,
+        listen_fds=listen_fds(),
+        listen_fd_names=listen_fd_names(),
+        no_pivot=options.no_pivot,
+        no_new_keyring=options.no_new_keyring,
+    )
+
+
+async def _run(container: Container, options: Namespace) -> int:
+    keep = False
+    try:
+        await _hand_over(container, options, detached=options.detach)
+        if not options.detach and not options.no_subreaper and not await _has_pid_namespace(container):
+            from .orphans import adopt_orphans
+
+            adopt_orphans()
+        await container.start()
+        keep = options.detach or options.keep  # it has started: from here on no failure of ours undoes it
+        if options.detach:
+            return 0
+        return await stand_in(container.wait, container.kill, container.console)
+    finally:
+        if not keep:
+            await container.delete(force=True)
+
+
+async def _hand_over(container: Container, options: Namespace, *, detached: bool) -> None:
+    """Check that the terminal has somebody to talk to, and tell the caller which process it is."""
+    if detached and container.console is not None:
+        raise UsageError("a terminal needs --console-socket here, because nobody stays to serve it")
+    if options.console_socket and not await _has_terminal(container):
+        raise UsageError("--console-socket needs a process with a terminal")
+    assert container.process is not None
+    if options.pid_file:
+        write_pid_file(options.pid_file, container.process.pid)
+    if options.pidfd_socket:
+        send_pidfd(options.pidfd_socket, container.process.fileno(), "standard")
+
+
+async def _has_terminal(container: Container) -> bool:
+    process = (await container.config()).process
+    return process is not None and process.terminal
+
+
+async def _has_pid_namespace(container: Container) -> bool:
+    linux = (await container.config()).linux
+    return linux is not None and linux.namespace("pid") is not None
