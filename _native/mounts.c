@@ -60,7 +60,7 @@ verify_kernel_fs (struct context *ctx, int fd)
 
   if (err == 0)
     err = checked (ctx, CALL_FSTAT, sys_fstat (fd, &st));
-  if (err < 0)
+  if (err != 0)
     return err;
   if ((fs.f_type != PROC_SUPER_MAGIC && fs.f_type != SYSFS_MAGIC) || st.st_ino != FS_ROOT_INO)
     return checked (ctx, CALL_VERIFY, -EXDEV);

@@ -81,7 +81,7 @@ do_device (const struct step *s, struct context *ctx)
     return made;
   fd = checked (ctx, CALL_OPENAT, sys_openat (parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0));
   err = fd < 0 ? fd : checked (ctx, CALL_FSTAT, sys_fstat (fd, &st));
-  if (err < 0)
+  if (err != 0)
     return err;
   if (!is_node (&st, mode, rdev))
     return checked (ctx, CALL_MKNODAT, -EEXIST);
@@ -122,7 +122,7 @@ verify_devpts (struct context *ctx, int fd, ino_t ino)
 
   if (err == 0)
     err = checked (ctx, CALL_FSTAT, sys_fstat (fd, &st));
-  if (err < 0)
+  if (err != 0)
     return err;
   if (fs.f_type == DEVPTS_SUPER_MAGIC && st.st_ino == ino)
     return 0;
@@ -163,7 +163,7 @@ open_master (struct context *ctx, int devpts)
 
   if (err == 0)
     err = checked (ctx, CALL_FSTAT, sys_fstat (fd, &st));
-  if (err < 0)
+  if (err != 0)
     return err;
   if (!is_node (&st, S_IFCHR, makedev (TTYAUX_MAJOR, PTMX_MINOR)))
     return checked (ctx, CALL_VERIFY, -EXDEV);
