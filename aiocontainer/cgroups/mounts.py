@@ -9,13 +9,13 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from ..errors import CgroupError
-from .parse import find_hierarchies, parse_mountinfo, parse_own
+from ..plan.mountinfo import find_hierarchies, parse_mountinfo, parse_own
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from .parse import Hierarchy
+    from ..plan.mountinfo import Hierarchy
 
 __all__ = ["Mounts", "read_hierarchies"]
 

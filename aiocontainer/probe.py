@@ -1,0 +1,199 @@
+"""The machine and our place on it, read once into a `plan.Host`.
+
+No process is started and nothing is changed.  What the kernel offers is found out by asking for it,
+where asking does no harm: a version number says little about a kernel with backports or under a
+seccomp filter.  Files are read as pure functions of their text, so any machine can be quoted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pwd
+import re
+import resource
+from typing import TYPE_CHECKING, Final
+
+from . import native
+from .plan.flags import NAMESPACES, RLIM_INFINITY, RLIMITS
+from .plan.host import CgroupMode, Host
+from .plan.mountinfo import find_hierarchies, parse_mountinfo, parse_own
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from .plan.mountinfo import Hierarchy
+
+__all__ = ["probe"]
+
+IdMap = tuple[tuple[int, int, int], ...]
+
+_MAX_SUBID_BYTES: Final = 1 << 20
+_AT_FDCWD: Final = -100
+_MFD_EXEC: Final = 0x10
+_NAMESPACE_FILES: Final[Mapping[str, str]] = {"mnt": "mount", "net": "network"}  # where OCI differs
+
+# Never from $PATH: what is found runs with the privileges of its set-user-ID bit, on our behalf.
+_TOOL_DIRECTORIES: Final = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/usr/local/sbin")
+
+
+def probe() -> Host:
+    """Read everything; about a millisecond, blocking."""
+    status = parse_status(_read("/proc/self/status"))
+    kernel = parse_release(os.uname().release)
+    uid_map = parse_id_map(_read("/proc/self/uid_map"))
+    hierarchies = _hierarchies()
+    mode = cgroup_mode(hierarchies)
+    # A set-user-ID program gets nothing from us then.  prctl(2) PR_SET_NO_NEW_PRIVS.
+    may_gain = status.get("NoNewPrivs") != "1"
+    return Host(
+        euid=os.geteuid(),
+        egid=os.getegid(),
+        groups=tuple(os.getgroups()),
+        capabilities=int(status["CapPrm"], 16),
+        in_user_namespace=uid_map != ((0, 0, 2**32 - 1),),
+        uid_map=uid_map,
+        gid_map=parse_id_map(_read("/proc/self/gid_map")),
+        setgroups_denied=_read("/proc/self/setgroups").strip() == b"deny",
+        hard_limits=_hard_limits(),
+        kernel=kernel,
+        last_cap=int(_read("/proc/sys/kernel/cap_last_cap")),
+        namespaces=_namespaces(),
+        filesystems=parse_filesystems(_read("/proc/filesystems")),
+        clone3=kernel >= (5, 3),
+        pidfd=_works(lambda: os.pidfd_open(os.getpid())) and kernel >= (5, 4),
+        openat2=_works(lambda: native.openat2(_AT_FDCWD, "/", os.O_PATH | os.O_CLOEXEC)),
+        # open_tree(2) came together with fsopen(2), fsmount(2) and move_mount(2).
+        mount_api=_works(lambda: native.open_tree("", recursive=False)),
+        mount_setattr=kernel >= (5, 12),
+        mount_id_unique=kernel >= (6, 8),
+        memfd_exec_seal=_works(lambda: os.memfd_create("aiocontainer-probe", os.MFD_CLOEXEC | _MFD_EXEC)),
+        has_kcore=os.path.exists("/proc/kcore"),
+        cgroup_mode=mode,
+        cgroup_hierarchies={key: hierarchy.point for key, hierarchy in hierarchies.items()},
+        cgroup_own={key: hierarchy.own for key, hierarchy in hierarchies.items()},
+        cgroup_delegated=_may_make_cgroups(mode, hierarchies),
+        subuid=_subordinate("/etc/subuid"),
+        subgid=_subordinate("/etc/subgid"),
+        newuidmap=_tool("newuidmap") if may_gain else None,
+        newgidmap=_tool("newgidmap") if may_gain else None,
+    )
+
+
+def parse_status(text: bytes) -> dict[str, str]:
+    """Read ``/proc/<pid>/status``; a newline in the command's name comes escaped."""
+    lines = (os.fsdecode(line).partition(":") for line in text.splitlines())
+    return {key: value.strip() for key, separator, value in lines if separator}
+
+
+def parse_release(release: str) -> tuple[int, int]:
+    """Read major and minor version from what uname(2) says, whatever a distribution adds."""
+    match = re.match(r"(\d+)\.(\d+)", release, re.ASCII)
+    if match is None:
+        raise ValueError(f"kernel release: {release!r}")
+    return int(match[1]), int(match[2])
+
+
+def parse_id_map(text: bytes) -> IdMap:
+    """Read ``/proc/<pid>/uid_map``: (inside, outside, size) each."""
+    rows = (tuple(map(int, line.split())) for line in text.splitlines())
+    return tuple((inside, outside, size) for inside, outside, size in rows)
+
+
+def parse_filesystems(text: bytes) -> frozenset[str]:
+    """Read ``/proc/filesystems``: those that need a device are marked by an empty first column."""
+    return frozenset(os.fsdecode(line.split()[-1]) for line in text.splitlines() if line.strip())
+
+
+def parse_subordinate(text: bytes, owners: frozenset[bytes]) -> tuple[tuple[int, int], ...]:
+    """Read subuid(5): (first, count) of each range of one of *owners*; a malformed line is nobody's."""
+    return tuple(_ranges(text, owners))
+
+
+def _ranges(text: bytes, owners: frozenset[bytes]) -> Iterator[tuple[int, int]]:
+    for line in text.splitlines():
+        fields = line.split(b":")
+        if len(fields) == 3 and fields[0] in owners and fields[1].isdigit() and fields[2].isdigit():
+            # No valid id has more digits, and a number with very many would take long to read.
+            first, count = int(fields[1][:20]), int(fields[2][:20])
+            if count and first + count <= 2**32 - 1:
+                yield first, count
+
+
+def cgroup_mode(hierarchies: Mapping[str, Hierarchy]) -> CgroupMode:
+    """Tell how cgroups are mounted: cgroup2 beside any of v1 is hybrid, and counts as v1."""
+    if not hierarchies:
+        return CgroupMode.NONE
+    return CgroupMode.V2 if hierarchies.keys() == {""} else CgroupMode.V1
+
+
+def container_parent(mode: CgroupMode, hierarchy: Hierarchy) -> str:
+    """Return the directory below which a container's cgroup is made when nobody says where."""
+    own = hierarchy.own
+    if mode is CgroupMode.V2:
+        # A cgroup with processes, as ours is, passes no controllers on.  cgroup-v2.rst.
+        own = os.path.dirname(own)
+    return hierarchy.point + own.rstrip("/")
+
+
+def _may_make_cgroups(mode: CgroupMode, hierarchies: Mapping[str, Hierarchy]) -> bool:
+    """Tell whether we may, everywhere.
+
+    In cgroup2 the file that takes processes in must be ours to write as well, in the directory above
+    both where we are and where the container will be.  cgroup-v2.rst "Delegation Containment".
+    """
+    if not hierarchies:
+        return False
+    parents = [container_parent(mode, hierarchy) for hierarchy in hierarchies.values()]
+    needed = parents if mode is CgroupMode.V1 else [*parents, f"{parents[0]}/cgroup.procs"]
+    return all(os.access(path, os.W_OK, effective_ids=True) for path in needed)
+
+
+def _hierarchies() -> dict[str, Hierarchy]:
+    mounts = parse_mountinfo(_read("/proc/self/mountinfo"), types=("cgroup", "cgroup2"))
+    return find_hierarchies(mounts, parse_own(_read("/proc/self/cgroup")))
+
+
+def _namespaces() -> frozenset[str]:
+    files = os.listdir("/proc/self/ns")
+    return frozenset(_NAMESPACE_FILES.get(file, file) for file in files) & NAMESPACES.keys()
+
+
+def _hard_limits() -> dict[str, int]:
+    limits = {name: resource.getrlimit(number)[1] for name, number in RLIMITS.items()}
+    return {name: RLIM_INFINITY if hard == resource.RLIM_INFINITY else hard for name, hard in limits.items()}
+
+
+def _works(call: Callable[[], int]) -> bool:
+    """Make a harmless call that gives a descriptor: False when the kernel does not know it."""
+    try:
+        os.close(call())
+    except OSError as exc:
+        # No such call, no such flag; anything else is an answer of the call itself.
+        return exc.errno not in (errno.ENOSYS, errno.EINVAL)
+    return True
+
+
+def _subordinate(path: str) -> tuple[tuple[int, int], ...]:
+    try:
+        text = _read(path, _MAX_SUBID_BYTES)
+    except OSError:
+        return ()
+    euid = os.geteuid()
+    owners = {str(euid).encode()}
+    with contextlib.suppress(KeyError):
+        owners.add(os.fsencode(pwd.getpwuid(euid).pw_name))
+    return parse_subordinate(text, frozenset(owners))
+
+
+def _tool(name: str) -> str | None:
+    for directory in _TOOL_DIRECTORIES:
+        if os.access(f"{directory}/{name}", os.X_OK):
+            return f"{directory}/{name}"
+    return None
+
+
+def _read(path: str, limit_bytes: int = -1) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall() if limit_bytes < 0 else file.read(limit_bytes) or b""
