@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 
+pytest_plugins = ["support.containers"]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("aiocontainer")
     group.addoption("--require", default="", help="comma-separated needs that this machine must meet")

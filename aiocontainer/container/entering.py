@@ -22,8 +22,7 @@ from .fds import Sources, birth_cgroup
 from .source import find_home
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from contextlib import ExitStack
+    from collections.abc import Sequence
 
     from ..cgroups import Cgroup
     from ..spec import Spec
@@ -122,7 +121,8 @@ class Entering:
     async def run(self) -> Process:
         """Return the process once execve(2) has worked; `BootstrapError` where it has not."""
         try:
-            await in_thread(self._prepare)
+            with self._init.duplicate() as pidfd:
+                await in_thread(lambda: self._prepare(pidfd.fileno()))
             process = await self._up.process(self._process.args)
             await self._bootstrap()
         except BaseException as exc:
@@ -132,14 +132,17 @@ class Entering:
         self._up.launch.close()
         return process
 
-    def _prepare(self) -> None:
+    def _prepare(self, init: int) -> None:
         """Compile, open what is passed, send the plan.  In a thread."""
         plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
         cgroup_fd, owned = birth_cgroup(self._cgroup), self._environment.owned
-        self._up.send(self._environment.spawner, plan, self._sources, cgroup_fd=cgroup_fd, owned=owned)
-
-    def _sources(self, payload: Mapping[int, OwnedFd], _: ExitStack) -> Sources:
-        return Sources(stdio=payload, tasks=self._cgroup.open_tasks, init=self._init.fileno())
+        self._up.send(
+            self._environment.spawner,
+            plan,
+            lambda payload, _: Sources(stdio=payload, tasks=self._cgroup.open_tasks, init=init),
+            cgroup_fd=cgroup_fd,
+            owned=owned,
+        )
 
     def _plan_options(self) -> _plan_options.ExecOptions:
         return _plan_options.ExecOptions(

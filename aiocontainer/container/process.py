@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..errors import SpecError
+from .._aio import OwnedFd
+from ..errors import NotRunningError, SpecError
 from .exit import ExitStatus
 from .launch import kill
 from .stdio import Streams
@@ -122,8 +124,14 @@ class Process:
         return self.send_signal(signal.SIGTERM)
 
     def fileno(self) -> int:
-        """Return the pidfd, which stays ours; it is readable once the process has ended."""
+        """Return the pidfd, which stays ours; ValueError once the process has ended."""
         return self._exits.pidfd
+
+    def duplicate(self) -> OwnedFd:
+        """Return another pidfd, for use by a thread; `NotRunningError` once the process has ended."""
+        if self._exits.ended is not None:
+            raise NotRunningError("use", status="stopped", reason=str(self.exit))
+        return OwnedFd(os.dup(self._exits.pidfd))
 
     def close(self) -> None:
         """Give up the streams, the terminal and the pidfd; what is known of the exit stays."""

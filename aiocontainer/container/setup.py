@@ -84,7 +84,8 @@ class Setup:
             await in_thread(self._prepare)
             await self._bootstrap()
             process = await self._up.process(self._args)
-            state = await in_thread(lambda: self._save(process))
+            with process.duplicate() as pidfd:
+                state = await in_thread(lambda: self._save(process.pid, pidfd.fileno()))
         except BaseException as exc:
             await undo(exc, self._undo)
             raise
@@ -128,10 +129,10 @@ class Setup:
         gate = stack.enter_context(self._environment.store.bind_gate(self._id))
         return Sources(stdio=payload, tasks=self._cgroup.open_tasks, gate=gate.fileno())
 
-    def _save(self, process: Process) -> State:
+    def _save(self, pid: int, pidfd: int) -> State:
         """Make the state durable, while the init waits to be told so."""
         assert self._cgroup is not None
-        identity = identify(process.pid, process.fileno())
+        identity = identify(pid, pidfd)
         state = State(
             id=self._id,
             bundle=self._bundle,
@@ -139,10 +140,10 @@ class Setup:
             created=timestamp(),
             owner=self._environment.host.euid,
             boot_id=identity.boot_id,
-            pid=process.pid,
+            pid=pid,
             starttime=identity.starttime,
             pidfd_inode=identity.pidfd_inode,
-            namespaces=self._own_namespaces(process.pid),
+            namespaces=self._own_namespaces(pid),
             cgroup=cgroup_record(self._cgroup),
             rootless=not self._environment.host.privileged,
             annotations=dict(self._spec.annotations or {}),

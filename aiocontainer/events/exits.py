@@ -1,7 +1,8 @@
-"""The end of one process, by pidfd: no SIGCHLD, no child watcher, any number of waiters.
+"""The end of one process, by pidfd: no SIGCHLD handler, no child watcher, any number of waiters.
 
-The helper clones without an exit signal, so nobody else's waitpid(-1) or SIGCHLD handler ever sees
-these children; a pidfd becomes readable when the process is a zombie.  pidfd_open(2), waitid(2).
+A pidfd becomes readable when its process is a zombie.  Who else waits for every child, or ignores
+SIGCHLD, may reap it first; since Linux 6.15 the pidfd knows the status even then.  pidfd_open(2),
+waitid(2).
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ class Ended(NamedTuple):
 
 
 class Exits:
-    """Watch the process of one pidfd, and own that pidfd.
+    """Watch the process of one pidfd, and own that pidfd, which is closed at the end.
 
-    The status is collected as soon as the process ends, also if nobody waits, so no zombie stays.
+    For this loop's thread alone: hand a duplicate to another.  The status is collected as soon as the
+    process ends, also if nobody waits, so no zombie stays.
     """
 
     def __init__(self, pidfd: OwnedFd) -> None:
@@ -45,7 +47,7 @@ class Exits:
 
     @property
     def pidfd(self) -> int:
-        """The pidfd; ValueError once it is closed."""
+        """The pidfd; ValueError once the process has ended, or this is closed."""
         return self._pidfd.fileno()
 
     @property
@@ -80,6 +82,7 @@ class Exits:
             if status is None:
                 return
         self._unwatch()
+        self._pidfd.close()  # there is nobody left to signal
         self._ended = Ended(status, time.time(), time.monotonic())
         if not self._done.done():
             self._done.set_result(self._ended)

@@ -247,12 +247,14 @@ async def test_what_comes_later_says_so(runtime: Runtime, rootfs: str) -> None:
                 stream()
 
 
-async def test_foreign_sigchld_and_waitpid_do_not_steal(runtime: Runtime, rootfs: str) -> None:
+async def test_ignored_sigchld(runtime: Runtime, rootfs: str) -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         async with runtime.container(shell("exit 9", rootfs)) as c:
-            with pytest.raises(ChildProcessError):
-                os.waitpid(-1, os.WNOHANG)  # noqa: ASYNC222
-            assert (await c.wait()).code == 9
+            exit = await c.wait()
+            if exit.known:  # Linux 6.15
+                assert exit.code == 9
+            else:
+                assert (exit.code, exit.signal) == (None, None)
     finally:
         signal.signal(signal.SIGCHLD, before)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from support.leaks import Leaks
+    from .leaks import Leaks
 
     from aiocontainer import Runtime
 
