@@ -54,7 +54,7 @@ def _unified(draft: Draft, origin: str, target: str, attrs: int) -> Step:
     A mount made from the initial cgroup namespace would set options of the whole hierarchy
     (nsdelegate and others) for the host too.  cgroup-v2.rst "Mounting".
     """
-    if draft.namespaces.has("cgroup"):
+    if draft.namespaces.owns("cgroup"):
         return Mount(origin, "cgroup2", "cgroup", target, attrs, flags=MOUNT_MAKE_DIR)
     mount = draft.host.cgroup_hierarchies.get("", "/sys/fs/cgroup")
     # Who is root in a user namespace may own its cgroup, but need not see the others: CVE-2023-25809.
@@ -83,7 +83,7 @@ def _hierarchies(draft: Draft, origin: str, target: str, attrs: int) -> Iterator
             continue
         name = posixpath.basename(mount)
         place = f"{target}/{name}"
-        if draft.namespaces.has("cgroup"):
+        if draft.namespaces.owns("cgroup"):
             yield Mount(
                 origin,
                 "cgroup",

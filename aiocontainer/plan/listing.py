@@ -27,7 +27,7 @@ def plan_listing(plan: Plan) -> str:
         *_steps(plan),
         *_section("passed descriptors", (f"{index:3} {fd}" for index, fd in enumerate(plan.fds))),
         *(_maps(plan.maps) if plan.maps is not None else ()),
-        *_section("limits set by the parent", (f"    {limit}" for limit in plan.limits_by_parent)),
+        *_section("set by the parent, with the maps", _by_parent(plan)),
         *(_cgroup(plan.cgroup) if plan.cgroup is not None else ()),
         *_section("warnings", (f"    {each}" for each in plan.warnings)),
     ]
@@ -69,6 +69,13 @@ def _maps(maps: IdMaps) -> list[str]:
     if maps.use_tools:
         lines.append("    written by newuidmap and newgidmap")
     return _section("id maps", lines)
+
+
+def _by_parent(plan: Plan) -> Iterator[str]:
+    for limit in plan.limits_by_parent:
+        yield _line("   ", str(limit), limit.origin)
+    if plan.oom_score_adj is not None:
+        yield _line("   ", f"set oom_score_adj to {plan.oom_score_adj}", "$.process.oomScoreAdj")
 
 
 def _cgroup(cgroup: CgroupPlan) -> list[str]:

@@ -55,6 +55,9 @@ UNDER_PROC: Final = frozenset(
 # mount only.  Of all others the superblock becomes read-only too, as mount(2) would make it.
 _KERNEL_FILESYSTEMS: Final = frozenset({"proc", "sysfs", "mqueue", "devpts", "cgroup2", "tmpfs"})
 
+# The namespace that each of these shows.
+_SHOWN: Final = {"proc": "pid", "sysfs": "network"}
+
 
 class _Place(Struct, frozen=True):
     """One mount and where it stands."""
@@ -109,8 +112,8 @@ def _mount(draft: Draft, place: _Place) -> Iterator[Step]:
         raise SpecError(f"only procfs belongs on /proc, not {fstype}", origin=f"{place.origin}.type")
     elif fstype == "cgroup":
         yield from cgroup_mount_steps(draft, place.origin, place.target, options)
-    elif fstype == "sysfs" and draft.in_user_namespace and not draft.namespaces.has("network"):
-        yield _host_sysfs(place)
+    elif fstype in _SHOWN and draft.in_user_namespace and not draft.namespaces.owns(_SHOWN[fstype]):
+        yield _host_filesystem(place)
     else:
         yield from _new(draft, place)
 
@@ -199,14 +202,14 @@ def _afterwards(place: _Place, *, recursive: bool) -> Iterator[Step]:
         yield SetAttr(place.origin, place.target, propagation=propagation)
 
 
-def _host_sysfs(place: _Place) -> Step:
-    """Show the host's sysfs: it belongs to the network namespace, which is not ours to mount it for.
+def _host_filesystem(place: _Place) -> Step:
+    """Show the host's, as it belongs to a namespace that is not ours to mount it for.
 
     What is mounted in it comes along, so what holds for the one holds for all.
     """
     return Bind(
         place.origin,
-        "/sys",
+        {"proc": "/proc", "sysfs": "/sys"}[place.mount.type],
         place.target,
         place.options.attrs,
         flags=MOUNT_MAKE_DIR | MOUNT_RECURSIVE | MOUNT_SETATTR_RECURSIVE | MOUNT_PROCFS,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from aiocontainer.errors import UnsupportedError
-from aiocontainer.spec import at
+from aiocontainer.spec import at, sysctl_namespace, sysctl_path
 
 from .flags import (
     CLONE_NEWNET,
@@ -71,6 +71,14 @@ class Namespaces(Struct, frozen=True):
     def is_joined(self, type: str) -> bool:
         """Whether the namespace of this type is one that existed before."""
         return any(each.type == type for each in self.joined)
+
+    def owns(self, type: str) -> bool:
+        """Whether the container's root may mount the file system that shows a namespace of this type.
+
+        It has to belong to the user namespace of the container; one that was joined does so only if
+        that was joined too.
+        """
+        return self.is_new(type) or (self.is_joined(type) and not self.is_new("user"))
 
     @property
     def birth(self) -> int:
@@ -139,14 +147,15 @@ def _join(draft: Draft, each: Joined) -> Iterator[Step]:
 
 def _foreign(draft: Draft, type: str) -> tuple[str, ...]:
     """Addresses of settings that would be the host's if the namespace were the host's."""
-    if type == "network":
-        return tuple(
-            at("$.linux.sysctl", key) for key in draft.linux.sysctl if key.startswith(("net.", "net/"))
-        )
-    if type == "uts":
-        names = (("hostname", draft.spec.hostname), ("domainname", draft.spec.domainname))
-        return tuple(f"$.{name}" for name, value in names if value)
-    return ()
+    names = (("hostname", draft.spec.hostname), ("domainname", draft.spec.domainname))
+    return (
+        *(f"$.{name}" for name, value in names if value and type == "uts"),
+        *(
+            at("$.linux.sysctl", key)
+            for key in draft.linux.sysctl
+            if sysctl_namespace(sysctl_path(key)) == type
+        ),
+    )
 
 
 def _oom_score(draft: Draft) -> Iterator[Step]:

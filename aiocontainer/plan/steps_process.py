@@ -124,15 +124,11 @@ class Capabilities(Step, frozen=True):
         return Record(data=struct.pack("=4Q", *sets))
 
     def __str__(self) -> str:
-        sets = [
-            f"{name} {capability_words(mask)}"
-            for name, mask in (
-                ("permitted", self.permitted),
-                ("effective", self.effective),
-                ("inheritable", self.inheritable),
-                ("ambient", self.ambient),
-            )
-        ]
+        # Equal sets are told once: mostly the permitted are effective, and the others empty.
+        names: dict[int, list[str]] = {}
+        for name in ("permitted", "effective", "inheritable", "ambient"):
+            names.setdefault(getattr(self, name), []).append(name)
+        sets = (f"{' and '.join(each)} {capability_words(mask)}" for mask, each in names.items())
         return f"set capabilities: {'; '.join(sets)}"
 
 
