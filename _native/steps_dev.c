@@ -47,18 +47,20 @@ is_node (const struct stat *st, mode_t mode, dev_t rdev)
   return (st->st_mode & S_IFMT) == (mode & S_IFMT) && (S_ISFIFO (mode) || st->st_rdev == rdev);
 }
 
-/* mknod(2) has given it the mode and our ids, unless the directory has a default ACL or the setgid bit.  */
+/* mknod(2) has given it the mode and our ids, unless the directory has a default ACL or the setgid
+   bit.  chown(2) takes the set-id bits away again.  */
 static int
 own_node (const struct step *s, struct context *ctx, int fd, const struct stat *st)
 {
   uid_t uid = (uid_t) (s->c >> 32);
   gid_t gid = (gid_t) s->c;
   mode_t mode = (mode_t) s->a & ALLPERMS;
+  bool is_ours = st->st_uid == uid && st->st_gid == gid;
   int err = 0;
 
-  if (st->st_uid != uid || st->st_gid != gid)
+  if (!is_ours)
     err = checked (ctx, CALL_FCHOWN, sys_fchownat (fd, "", uid, gid, AT_EMPTY_PATH));
-  if (err == 0 && (st->st_mode & ALLPERMS) != mode)
+  if (err == 0 && ((st->st_mode & ALLPERMS) != mode || (!is_ours && mode & (S_ISUID | S_ISGID))))
     err = change_mode (ctx, fd, mode);
   return err;
 }

@@ -711,16 +711,18 @@ def test_node_has_its_owner_and_mode(root: Rootfs) -> None:
         steps.Device("", "/dev/a", stat.S_IFCHR | 0o640, 1, 7, 7, 8),
         steps.Device("", "/dev/sub/b", stat.S_IFBLK | 0o600, 7, 300),
         steps.Device("", "/dev/c", stat.S_IFIFO | 0o622, 0, 0, 0, 9),
+        steps.Device("", "/dev/d", stat.S_IFIFO | 0o6711, 0, 0, 7, 9),  # chown(2) alone would clear bits
     )
-    result = root.look(DEV, *nodes, script="cd dev; stat -c '%F %a %t:%T %u:%g' a sub/b c")
+    result = root.look(DEV, *nodes, script="cd dev; stat -c '%F %a %t:%T %u:%g' a sub/b c d")
     assert result.output.splitlines() == [
         "character special file 640 1:7 7:8",
         "block special file 600 7:12c 0:0",
         "fifo 622 0:0 0:9",
+        "fifo 6711 0:0 7:9",
     ]
 
 
-def test_mode_survives_a_default_acl_like_directory(root: Rootfs) -> None:
+def test_owner_in_a_setgid_directory(root: Rootfs) -> None:
     """A setgid directory gives the node its group; the plan's group wins."""
     root.make("dev")
     os.chown(root.at("dev"), 0, 50)
