@@ -10,6 +10,7 @@ from aiocontainer.errors import SpecError, UnsupportedError
 from .device_filter import device_filter
 from .devices import device_rules
 from .host import CgroupMode
+from .paths import clean
 from .plan import CgroupPlan, CgroupTasks
 from .steps import JoinCgroup, Step
 
@@ -41,7 +42,7 @@ def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: b
         if path:
             raise UnsupportedError("a cgroup of its own", needs="a cgroup delegated to us", origin=ORIGIN)
         return None
-    name = _clean(path or options.id)
+    name = _below(path or options.id)
     rules = None
     if not (user_namespace and not host.privileged):  # an ordinary user has no say over devices
         rules = device_rules(linux, v1=host.cgroup_mode is CgroupMode.V1)
@@ -57,12 +58,12 @@ def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: b
     )
 
 
-def _clean(path: str) -> str:
+def _below(path: str) -> str:
     """Return the path below the root or base that it stays under, whatever ".." it has."""
-    clean = posixpath.normpath(f"/{path}").lstrip("/")
-    if not clean:
+    below = clean(path).lstrip("/")
+    if not below:
         raise SpecError("names the root cgroup", origin=ORIGIN)
-    return clean
+    return below
 
 
 def _base(host: Host, hierarchy: str, path: str) -> str:

@@ -21,6 +21,7 @@ from .flags import (
     MOUNT_SETATTR_RECURSIVE,
 )
 from .mount_options import MountOptions, parse_options, split_items
+from .paths import clean
 from .plan import Tree
 from .steps import NO_FD, Bind, Mount, SetAttr, Step
 
@@ -70,13 +71,13 @@ class _Place(Struct, frozen=True):
     @property
     def path(self) -> str:
         """The target without detours, as a name: links in it are the helper's business."""
-        return posixpath.normpath(self.target)
+        return clean(self.target)
 
 
 def has_bound_dev(spec_mounts: tuple[SpecMount, ...]) -> bool:
     """Whether /dev as a whole comes from outside: then it is left alone."""
     return any(
-        posixpath.normpath(f"/{mount.destination}").lstrip("/") == "dev"
+        clean(mount.destination) == "/dev"
         and ("bind" in mount.options or "rbind" in mount.options or mount.type == "bind")
         for mount in spec_mounts
     )
@@ -170,7 +171,7 @@ def _bind_flags(place: _Place, *, deep: bool) -> int:
     if deep:
         flags |= MOUNT_SETATTR_RECURSIVE
     # Onto /proc nothing but procfs is bound, and not through a link: CVE-2019-19921.
-    if place.path == "/proc" or (place.path == "/sys" and posixpath.normpath(place.mount.source) == "/sys"):
+    if place.path == "/proc" or (place.path == "/sys" and clean(place.mount.source) == "/sys"):
         flags |= MOUNT_PROCFS
     return flags
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from typing import TYPE_CHECKING, Final
 
 from aiocontainer.errors import SpecError
@@ -16,6 +15,7 @@ from .flags import (
     S_IFIFO,
 )
 from .mounts import has_bound_dev
+from .paths import clean
 from .steps import Bind, Device, Step, Symlink
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def node_steps(draft: Draft) -> Iterator[Step]:
     if has_bound_dev(draft.spec.mounts):
         return
     wanted = [_node(device, f"{ORIGIN}[{index}]", draft) for index, device in enumerate(draft.linux.devices)]
-    named = {posixpath.normpath(node.target) for node in wanted}
+    named = {clean(node.target) for node in wanted}
     bound = draft.in_user_namespace or not draft.host.capable(CAP_MKNOD)
     for node in (*(each for each in DEFAULT_NODES if each.target not in named), *wanted):
         # A fifo is no device: anybody may make one.

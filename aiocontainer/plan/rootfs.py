@@ -97,7 +97,7 @@ def _end_propagation(draft: Draft) -> Iterator[Step]:
 def _root(draft: Draft) -> Iterator[Step]:
     if draft.spec.root is None:
         raise SpecError("a container needs a root file system", origin="$.root")
-    path = posixpath.normpath(posixpath.join(draft.options.bundle, draft.spec.root.path))
+    path = posixpath.join(draft.options.bundle, draft.spec.root.path)
     if draft.options.overlay and draft.host.privileged:
         yield Rootfs(ORIGIN, path, draft.pass_fd(Overlay(path, ORIGIN, _owner(draft))))
     elif draft.by_parent:

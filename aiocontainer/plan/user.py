@@ -116,8 +116,8 @@ def _lines(data: bytes, fields: int) -> Iterator[list[str]]:
 
 
 def _number(text: str) -> int | None:
-    """Return an id of plain decimal digits; None for anything else, an empty field included."""
-    if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS:
+    """Return an id of plain decimal digits; None for anything else, as an empty field or "010"."""
+    if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS or (text[0] == "0" and text != "0"):
         return None
     value = int(text)
     return value if value <= MAX_ID else None
