@@ -697,6 +697,13 @@ def test_what_may_be_at_dev_console(root: Rootfs, untouched: Path, kind: str, er
     assert error or result.output == "88:0\n"
 
 
+def test_console_in_a_root_that_was_joined(root: Rootfs) -> None:
+    """exec has no root to build: the terminal comes from the devpts at "/" as it is."""
+    script = "stty size <&4; stat -L -c %t /proc/self/fd/4"
+    result = root.run(steps.Console("", 5, 6, False, 0, 5), steps.Exec("", ("/bin/sh", "-c", script), ()))
+    assert result.output.split() == ["5", "6", "88"]
+
+
 def test_console_in_a_read_only_dev(root: Rootfs) -> None:
     root.make("dev/pts")
     read_only = bind(root.at("dev"), "/dev", 0, attrs=RO)
