@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 FLOOR = "floor"
 
+# State directories stand in memory, as they do by default: /run.
+MEMORY = "/dev/shm"
+
 # Containers per round, by concurrency: enough that each worker has several turns.
 COUNTS = {1: 24, 4: 32, 16: 64, 64: 128}
 
@@ -121,7 +124,7 @@ async def competitors() -> AsyncIterator[dict[str, Competitor]]:
     ids = itertools.count()
     async with contextlib.AsyncExitStack() as stack:
         program = stack.enter_context(floor.compiled())
-        work = stack.enter_context(tempfile.TemporaryDirectory(prefix="aioc-test-bench-"))
+        work = stack.enter_context(tempfile.TemporaryDirectory(prefix="aioc-test-bench-", dir=MEMORY))
         spec = for_everybody(Spec.default(["/true"], rootfs=program.rootfs))
         write_bundle(work, spec)
         runtime = await stack.enter_async_context(Runtime(root=f"{work}/library"))
