@@ -100,7 +100,7 @@ class Launch:
                     await self.channel.settled(self._processes)
             self._watch()
             for exits in self._exits:
-                kill(exits.pidfd)
+                exits.send_signal(signal.SIGKILL)
             self.close()
             for exits in self._exits:
                 await exits.wait()
@@ -115,18 +115,3 @@ class Launch:
         spawned = self.channel.dialogue.spawned
         self._exits += [Exits(process.pidfd) for process in spawned]
         spawned.clear()
-
-
-def kill(pidfd: int, number: int = signal.SIGKILL) -> bool:
-    """Send a signal to the process of *pidfd*; False if it has ended."""
-    try:
-        signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def read_file(fd: int) -> bytes:
-    """Read a file to its end, procfs's page by page, and close it."""
-    with open(fd, "rb", buffering=0) as file:
-        return file.readall()

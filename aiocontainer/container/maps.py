@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 from .._aio import OwnedFd
 from ..errors import HelperError, UnsupportedError
-from .launch import kill, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,11 +32,17 @@ def prepare_namespace(plan: Plan, host: Host, pid: int, pidfd: int) -> None:
     """Write maps and limits for the process *pid*, which *pidfd* proves to be still the one."""
     if plan.maps is not None:
         with OwnedFd(os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as proc:
-            if not kill(pidfd, 0):  # so that *proc* is the directory of no later process
-                raise HelperError("the helper ended before its ids were mapped")
+            _check_alive(pidfd)  # so that *proc* is the directory of no later process
             _write_maps(plan.maps, host, pid, proc.fileno())
     for limit in plan.limits_by_parent:
         _limit(pid, limit)
+
+
+def _check_alive(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        raise HelperError("the helper ended before its ids were mapped") from None
 
 
 def _write_maps(maps: IdMaps, host: Host, pid: int, proc: int) -> None:
@@ -63,7 +69,8 @@ def _write(proc: int, name: str, text: str) -> None:
 
 def _check(proc: int, name: str, ranges: IdMap) -> None:
     """Read a map back: a tool may have written less than it was asked for."""
-    text = read_file(os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=proc))
+    with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=proc), "rb") as file:
+        text = file.read()
     got = sorted(tuple(map(int, line.split())) for line in text.splitlines())
     if got != sorted(ranges):
         raise HelperError(f"{name} is not what was written")

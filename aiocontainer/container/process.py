@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from .._aio import OwnedFd
 from ..errors import NotRunningError, SpecError
 from .exit import ExitStatus
-from .launch import kill
 from .stdio import Streams
 
 if TYPE_CHECKING:
@@ -107,8 +106,7 @@ class Process:
 
     def send_signal(self, name: SignalName) -> bool:
         """Send a signal by pidfd, so never to another process; False if it has ended."""
-        number = signal_number(name)
-        return self._exits.ended is None and kill(self._exits.pidfd, number)
+        return self._exits.send_signal(signal_number(name))
 
     def kill(self) -> bool:
         """Send SIGKILL; False if it has ended."""

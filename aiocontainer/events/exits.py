@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,6 +61,16 @@ class Exits:
     async def wait(self) -> Ended:
         """Wait for the end; a cancelled waiter takes nothing from the others."""
         return self._ended if self._ended is not None else await asyncio.shield(self._done)
+
+    def send_signal(self, number: int) -> bool:
+        """Send a signal, never to another process; False if this one has ended."""
+        if self.ended is not None:
+            return False
+        try:
+            signal.pidfd_send_signal(self._pidfd.fileno(), number)
+        except ProcessLookupError:
+            return False
+        return True
 
     def close(self) -> None:
         """Stop watching and close the pidfd; what was collected stays."""
