@@ -80,16 +80,20 @@ is_named_later (int32_t index)
   return false;
 }
 
-/* Close what belongs to the host, and whatever else no later step asks for.  From here on the
-   processes of the container can see us.  */
+static void
+drop_host_fds (struct context *ctx)
+{
+  drop_fd (&ctx->hostprocfd);
+  drop_fd (&ctx->nsdirfd);
+}
+
+/* Close whatever no later step asks for.  */
 static int
 shed_fds (struct context *ctx)
 {
   int keep[CONTROL_FD + 8 + FD_NUMBERS + WIRE_MAX_FDS];
   size_t count = 0;
 
-  drop_fd (&ctx->hostprocfd);
-  drop_fd (&ctx->nsdirfd);
   for (int fd = 0; fd < CONTROL_FD; fd++)
     keep[count++] = fd;
   for (uint32_t i = 0; i < plan_job.fd_count; i++)
@@ -113,13 +117,15 @@ shed_fds (struct context *ctx)
 static int
 settle_created (struct context *ctx)
 {
-  int result = place_fds (ctx);
+  int result;
 
+  drop_host_fds (ctx); /* before the final numbers, which may be theirs */
   drop_fd (&ctx->rootfd);
   drop_fd (&ctx->procfd);
   drop_fd (&ctx->nullfd);
   drop_fd (&ctx->masktreefd);
   drop_fd (&ctx->sysctlfd);
+  result = place_fds (ctx);
   return result < 0 ? result : shed_fds (ctx);
 }
 
@@ -189,8 +195,10 @@ do_fork (const struct step *s, struct context *ctx)
     .flags = CLONE_PARENT | CLONE_PIDFD | s->a,
     .pidfd = (uint64_t) (uintptr_t) &pidfd,
   };
-  int result = shed_fds (ctx);
+  int result;
 
+  drop_host_fds (ctx); /* from here on the processes of the container can see us */
+  result = shed_fds (ctx);
   if (result < 0)
     return result;
   reply.value = sys_clone3 (&args);

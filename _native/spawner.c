@@ -81,8 +81,8 @@ take_fds (struct request *r, struct msghdr *message)
 static bool
 receive (int control, struct request *r)
 {
-  /* Room for one message's worth and no more: what does not fit sets MSG_CTRUNC, so the
-     counts can not overrun `fds`.  */
+  /* CMSG_LEN, not CMSG_SPACE, for the length: its padding would hold one descriptor more than
+     `fds` does.  What does not fit sets MSG_CTRUNC.  */
   static union
   {
     char space[CMSG_SPACE (REQUEST_FDS * sizeof (int))];
@@ -93,7 +93,7 @@ receive (int control, struct request *r)
     .msg_iov = &part,
     .msg_iovlen = 1,
     .msg_control = ancillary.space,
-    .msg_controllen = sizeof (ancillary.space),
+    .msg_controllen = CMSG_LEN (REQUEST_FDS * sizeof (int)),
   };
 
   r->fd_count = 0;

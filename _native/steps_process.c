@@ -67,6 +67,8 @@ place_fds (struct context *ctx)
 
   if (result == 0)
     result = move_above (&ctx->gatefd, highest);
+  if (result == 0)
+    result = move_above (&ctx->sendfd, highest);
   for (int n = 0; n <= highest && result >= 0; n++)
     if (ctx->fd_numbers[n] != n)
       result = move_above (&ctx->fd_numbers[n], highest);

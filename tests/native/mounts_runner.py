@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import stat
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -28,10 +29,33 @@ MAKE = MAKE_DIR | MAKE_FILE
 KERNEL_FS = flags.MOUNT_PROCFS | MAKE_DIR
 RSLAVE = flags.MS_SLAVE | flags.MS_REC
 
+RO, NOSUID, NODEV, NOEXEC = (
+    flags.MOUNT_ATTR_RDONLY,
+    flags.MOUNT_ATTR_NOSUID,
+    flags.MOUNT_ATTR_NODEV,
+    flags.MOUNT_ATTR_NOEXEC,
+)
+STRICT = flags.MOUNT_ATTR_STRICTATIME
+TTY_DATA = ("newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
+
+PROC = steps.Mount("", "proc", "proc", "/proc", flags=KERNEL_FS)
+DEV = steps.Mount("", "tmpfs", "tmpfs", "/dev", NOSUID | STRICT, 0, MAKE_DIR, ("mode=755", "size=65536k"))
+PTS = steps.Mount("", "devpts", "devpts", "/dev/pts", NOSUID | NOEXEC, 0, MAKE_DIR, TTY_DATA)
+SYS = steps.Mount("", "sysfs", "sysfs", "/sys", NOSUID | NOEXEC | NODEV | RO, 0, KERNEL_FS)
+NULL = steps.Device("", "/dev/null", stat.S_IFCHR | 0o666, 1, 3)
+
 HERE = os.path.dirname(__file__)
 NATIVE = os.path.join(HERE, "..", "..", "_native")
 
 _OPEN_TREE, _AT_FDCWD, _AT_RECURSIVE, _OPEN_TREE_CLONE = 428, -100, 0x8000, 1
+
+
+def tmpfs(target: str, *data: str, flags: int = MAKE_DIR) -> steps.Mount:
+    return steps.Mount("", "tmpfs", "tmpfs", target, flags=flags, data=data)
+
+
+def bind(source: str, target: str, flags: int = MAKE, **rest: object) -> steps.Bind:
+    return steps.Bind("", source, target, flags=flags, **rest)  # type: ignore[arg-type]
 
 
 def compile_driver(directory: str, *weaknesses: str) -> str:
@@ -187,3 +211,21 @@ def manifest(directory: str) -> list[tuple[str, int, int, bytes]]:
                     content = file.read()
             found.append((path, status.st_mode, status.st_ino, content))
     return found
+
+
+def make_null(root: Rootfs, kind: str) -> None:
+    """A volume for /dev in which null is not what it should be."""
+    root.make("volume")
+    root.write("secret", "secret")
+    root.write("decoy", "decoy")
+    null = root.at("volume/null")
+    if kind in {"link", "dangling"}:
+        root.link("/decoy" if kind == "link" else "/nowhere", "volume/null")
+    elif kind == "file":
+        root.write("volume/null", "decoy")
+    elif kind == "fifo":
+        os.mkfifo(null)
+    elif kind == "zero":
+        os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    elif kind == "block":
+        os.mknod(null, stat.S_IFBLK | 0o666, os.makedev(1, 3))

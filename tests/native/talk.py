@@ -138,16 +138,21 @@ def send(
     data = plan if isinstance(plan, bytes) else native.encode_plan(plan, len(fds))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     plan_fd = native.sealed_plan(data)
-    with theirs:
-        spawner.request(
-            plan_fd=plan_fd,
-            control=theirs.fileno(),
-            fds=fds,
-            clone_flags=clone_flags,
-            cgroup_fd=cgroup_fd,
-            owned=owned,
-        )
-    os.close(plan_fd)
+    try:
+        with theirs:
+            spawner.request(
+                plan_fd=plan_fd,
+                control=theirs.fileno(),
+                fds=fds,
+                clone_flags=clone_flags,
+                cgroup_fd=cgroup_fd,
+                owned=owned,
+            )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        os.close(plan_fd)
     return Talk(ours)
 
 
