@@ -88,9 +88,18 @@ def _steps(draft: Draft, payload: Payload, raised: tuple[Rlimit, ...]) -> Iterat
     yield from read_only_root(draft)
     yield from payload.user_steps()
     yield payload.program()
-    yield Pause("", PAUSE_CREATED)
+    yield Pause("", PAUSE_CREATED, dumpable=_may_be_seen(draft))
     yield Gate("", draft.pass_fd(GateSocket()), draft.runtime_uid)
     yield payload.execution()
+
+
+def _may_be_seen(draft: Draft) -> bool:
+    """Whether the parent needs the process dumpable, to record which namespaces it is in.
+
+    Of an ordinary user's it could not even read the links in /proc/PID/ns otherwise.  Nothing of the
+    host is left in the process by then; and nobody else is in a pid namespace just made.
+    """
+    return draft.maps is not None and not draft.host.privileged and draft.namespaces.is_new("pid")
 
 
 def _keyring(draft: Draft) -> Iterator[Step]:

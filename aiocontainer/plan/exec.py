@@ -21,7 +21,6 @@ from .steps import (
     NamespaceRoot,
     OomScore,
     Pause,
-    Procfs,
     Reset,
     SetSid,
     Step,
@@ -100,7 +99,6 @@ def _steps(
     yield Reset("")
     if options.keyring:
         yield Keyring("", keyring_name(options.id))
-    yield Procfs("")
     if process.terminal:
         yield console_step(process, f"{ORIGIN}.terminal", bind=False)
         yield Pause(f"{ORIGIN}.terminal", PAUSE_CONSOLE)

@@ -6,6 +6,7 @@ config.md "Linux mount options".
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -211,6 +212,11 @@ def split_items(text: str) -> list[str]:
 
 def parse_options(options: Sequence[str], origin: str) -> MountOptions:
     """Say what the options mean together; `origin` is the address of their list."""
+    return _parsed(tuple(options), origin)
+
+
+@lru_cache(maxsize=256)  # the mounts of one specification are mostly those of the last
+def _parsed(options: tuple[str, ...], origin: str) -> MountOptions:
     parser = _Parser()
     for index, text in enumerate(options):
         for word in split_items(text):

@@ -91,7 +91,10 @@ class Sockets(Struct, frozen=True):
             yield "LISTEN_FDNAMES", ":".join(self.names)
 
 
-def environment(process: Process, home: str | None, sockets: Sockets = Sockets()) -> dict[str, str]:  # noqa: B008
+NO_SOCKETS: Final = Sockets()
+
+
+def environment(process: Process, home: str | None, sockets: Sockets = NO_SOCKETS) -> dict[str, str]:
     """Return the environment: the last of several entries with one name counts, in its place."""
     variables: dict[str, str] = {}
     for entry in process.env:
@@ -122,7 +125,7 @@ class Payload:
         origin: str,
         user_namespace: bool,
         setgroups_denied: bool,
-        sockets: Sockets = Sockets(),  # noqa: B008
+        sockets: Sockets = NO_SOCKETS,
     ) -> None:
         self.process = process
         self.origin = origin

@@ -150,8 +150,6 @@ def _once(paths: tuple[str, ...], origin: str) -> Iterator[tuple[str, str]]:
     """Yield each path once, with the address of its first place."""
     seen = set()
     for index, path in enumerate(paths):
-        if not path.startswith("/"):
-            raise SpecError(f"{path!r} is not an absolute path", origin=f"{origin}[{index}]")
         if path not in seen:
             seen.add(path)
             yield f"{origin}[{index}]", path

@@ -66,7 +66,7 @@ class Pause(Step, frozen=True):
         return Record(a=self.kind, b=int(self.dumpable))
 
     def __str__(self) -> str:
-        return _PAUSES[self.kind]
+        return _PAUSES[self.kind] + (" (dumpable meanwhile)" if self.dumpable else "")
 
 
 class Gate(Step, frozen=True):
