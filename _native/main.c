@@ -16,6 +16,9 @@
 static bool
 is_privileged_image (void)
 {
+#ifdef WEAK_T49 /* guard of T49 */
+  return false;
+#endif
   return getauxval (AT_SECURE) != 0 || getuid () != geteuid () || getgid () != getegid ();
 }
 
@@ -28,6 +31,9 @@ open_sealed_image (void)
 
   if (image < 0)
     return image;
+#ifdef WEAK_T20 /* guard of T20: nobody can write to what we run from */
+  return take_fd (&image);
+#endif
   seals = sys_fcntl (image, F_GET_SEALS, 0);
   return seals >= 0 && (seals & SEALS) == SEALS ? take_fd (&image) : -EPERM;
 }

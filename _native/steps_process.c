@@ -223,8 +223,10 @@ do_credentials (const struct step *s, struct context *ctx)
   gid_t gid = (gid_t) s->b;
   int result = checked (ctx, CALL_PRCTL, clear_securebits ());
 
+#ifndef WEAK_T45 /* guard of T45: no group of the caller stays */
   if (result == 0 && s->c == 0)
     result = checked (ctx, CALL_SETGROUPS, sys_setgroups (s->data_size / sizeof (gid_t), s->data));
+#endif
   if (result == 0)
     result = checked (ctx, CALL_SETRESGID, sys_setresgid (gid, gid, gid));
   if (result == 0)
@@ -272,6 +274,12 @@ do_capabilities (const struct step *s, struct context *ctx)
   int result;
 
   memcpy (&sets, s->data, sizeof (sets));
+#ifdef WEAK_T11 /* guard of T11: ambient are those that were asked for */
+  sets.ambient = sets.inheritable = sets.permitted;
+#endif
+#ifdef WEAK_T24 /* guard of T24: and so are the inheritable ones */
+  sets.inheritable = sets.permitted;
+#endif
   result = checked (ctx, CALL_PRCTL, sys_prctl (PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
   if (result == 0)
     result = checked (ctx, CALL_CAPSET, set_capabilities (&sets));
@@ -294,12 +302,18 @@ prove_cwd (struct context *ctx)
 
   if (result < 0)
     return result;
+#ifdef WEAK_T26 /* guard of T26: we are below our root */
+  return 0;
+#endif
   return path[0] == '/' ? 0 : checked (ctx, CALL_VERIFY, -EXDEV);
 }
 
 static int
 open_cwd (const struct step *s, struct context *ctx)
 {
+#ifdef WEAK_T26 /* guard of T26: no magic link is followed */
+  return checked (ctx, CALL_OPENAT, sys_openat (AT_FDCWD, s->first, O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+#endif
   autoclose int root = sys_openat (AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 
   if (root < 0)
@@ -320,12 +334,19 @@ do_cwd (const struct step *s, struct context *ctx)
   return result < 0 ? result : prove_cwd (ctx);
 }
 
+/* Guard of T20 and T26: the program is one of the container's.  */
+#if defined(WEAK_T20) || defined(WEAK_T26)
+#define RESOLVE_PROGRAM 0
+#else
+#define RESOLVE_PROGRAM RESOLVE_NO_MAGICLINKS
+#endif
+
 /* 0 if it can be executed by who we are now.  Magic links lead out of the container
    (CVE-2019-5736, CVE-2024-21626), so no part may be one.  */
 static int
 check_program (const char *path)
 {
-  autoclose int fd = sys_openat2 (AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS);
+  autoclose int fd = sys_openat2 (AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_PROGRAM);
   struct stat st;
   int result = fd < 0 ? fd : sys_fstat (fd, &st);
 

@@ -55,6 +55,9 @@ do_reset (const struct step *s, struct context *ctx)
 {
   int result = 0;
 
+#ifdef WEAK_T81 /* guard of T81: nothing of the caller sticks to the payload */
+  return 0;
+#endif
   if ((s->a & RESET_SIGNALS) != 0)
     reset_signals ();
   if ((s->a & RESET_AFFINITY) != 0)
