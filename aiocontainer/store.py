@@ -443,12 +443,15 @@ class Store:
         for _ in range(_ATTEMPTS):
             name = _CREATING + os.urandom(8).hex()
             os.mkdir(name, 0o700, dir_fd=self._fd)
-            os.chmod(name, 0o700, dir_fd=self._fd)  # whatever the umask took
             try:
+                os.chmod(name, 0o700, dir_fd=self._fd)  # whatever the umask took
                 fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
-            except FileNotFoundError:  # swept before we had the lock
-                continue
-            if _try_flock(fd, fcntl.LOCK_EX) and os.fstat(fd).st_nlink:
+            except FileNotFoundError:
+                continue  # swept before we had the lock
+            except BaseException:
+                self._discard(name)
+                raise
+            if _try_flock(fd, fcntl.LOCK_EX) and self._is_named(fd, name):
                 return name, fd
             os.close(fd)
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -473,18 +476,20 @@ class Store:
     def sweep(self) -> None:
         """Remove what processes left that were killed while creating or deleting."""
         for name in os.listdir(self._fd):
-            if name.startswith(_DELETING) or (name.startswith(_CREATING) and self._is_abandoned(name)):
+            if name.startswith(_DELETING):
                 self._discard(name)
+            elif name.startswith(_CREATING):
+                self._discard_abandoned(name)
 
-    def _is_abandoned(self, name: str) -> bool:
+    def _discard_abandoned(self, name: str) -> None:
+        """Remove a directory that nobody is filling.  Under its lock: nobody begins meanwhile."""
         try:
             fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
         except FileNotFoundError:
-            return False
-        try:
-            return _try_flock(fd, fcntl.LOCK_EX)
-        finally:
-            os.close(fd)
+            return
+        with Lock(name, fd):
+            if _try_flock(fd, fcntl.LOCK_EX):
+                self._discard(name)
 
     def _discard(self, name: str) -> None:
         """Remove one of our dot names and all below it, also when somebody else is at it too."""
@@ -566,38 +571,55 @@ class Store:
             os.fsync(fd)
 
     @_on_container
-    def load(self, id: str) -> State:
-        """Read the state; NotFoundError, StateCorruptError, or StateError while it is being created."""
+    def load(self, id: str, *, lock: Lock | None = None) -> State:
+        """Read the state; NotFoundError, StateCorruptError, or StateError while it is being created.
+
+        With the exclusive *lock* in hand it is known that nobody creates it.
+        """
         path = f"{self.path}/{id}/{_STATE}"
-        with _closing(self._open(id)) as fd:
-            data = _read_old(fd, _STATE, path, _MAX_STATE_BYTES)
-            if data is None:
-                # Whoever creates it has the lock.  It may just have saved and gone.
-                creating = not _try_flock(fd, fcntl.LOCK_SH)
-                data = _read_old(fd, _STATE, path, _MAX_STATE_BYTES)
-            if data is None and creating:
-                raise StateError("use", status="creating", id=id)
-            if data is None:
-                raise StateCorruptError(path, "is missing: the creation was interrupted")
+        data = self._read(id, _STATE, path, _MAX_STATE_BYTES)
+        creating = False
+        if data is None and lock is None:
+            # Whoever creates it has the lock.  It may just have saved and gone.
+            creating = self._is_locked(id)
+            data = self._read(id, _STATE, path, _MAX_STATE_BYTES)
+        if data is None and creating:
+            raise StateError("use", status="creating", id=id)
+        if data is None:
+            raise StateCorruptError(path, "is missing: the creation was interrupted")
         return decode_state(data, id, path)
 
     @_on_container
     def load_record(self, id: str) -> Record:
         """Read what creating it was going to make, enough for a forced deletion; StateCorruptError."""
         path = f"{self.path}/{id}/{_RECORD}"
-        return decode_record(self._read(id, _RECORD, path, _MAX_STATE_BYTES), id, path)
+        return decode_record(self._read_present(id, _RECORD, path, _MAX_STATE_BYTES), id, path)
 
     @_on_container
     def load_config(self, id: str) -> bytes:
         """Read the specification as it was at create; StateCorruptError."""
-        return self._read(id, _CONFIG, f"{self.path}/{id}/{_CONFIG}", _MAX_CONFIG_BYTES)
+        return self._read_present(id, _CONFIG, f"{self.path}/{id}/{_CONFIG}", _MAX_CONFIG_BYTES)
 
-    def _read(self, id: str, name: str, path: str, limit_bytes: int) -> bytes:
-        with _closing(self._open(id)) as fd:
-            data = _read_old(fd, name, path, limit_bytes)
+    def _read_present(self, id: str, name: str, path: str, limit_bytes: int) -> bytes:
+        data = self._read(id, name, path, limit_bytes)
         if data is None:
             raise StateCorruptError(path, "is missing")
         return data
+
+    def _read(self, id: str, name: str, path: str, limit_bytes: int) -> bytes | None:
+        """Read one of the container's files; None when it has none, not when it is being deleted."""
+        for _ in range(_ATTEMPTS):
+            with _closing(self._open(id)) as fd:
+                data = _read_old(fd, name, path, limit_bytes)
+                if data is not None or self._is_named(fd, id):
+                    return data
+        raise NotFoundError(id)
+
+    def _is_locked(self, id: str) -> bool:
+        lock = self.lock(id, shared=True)
+        if lock is not None:
+            lock.release()
+        return lock is None
 
     # The start gate ---------------------------------------------------------------------------------
 
@@ -607,13 +629,14 @@ class Store:
 
     @_on_container
     def bind_gate(self, id: str) -> socket.socket:
-        """Make the listening gate, not blocking, for the container to inherit."""
+        """Make the listening gate, for the container to inherit."""
         gate = _seqpacket()
         try:
             with _closing(self._open(id)) as fd:
                 gate.bind(_gate_address(fd))
                 os.chmod(_GATE, 0o600, dir_fd=fd)  # whatever the umask is
             gate.listen(1)
+            gate.setblocking(True)  # the helper, whose it will be, waits in accept(2)
         except BaseException:
             gate.close()
             raise
