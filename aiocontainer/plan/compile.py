@@ -97,9 +97,10 @@ def _may_be_seen(draft: Draft) -> bool:
     """Whether the parent needs the process dumpable, to record which namespaces it is in.
 
     Of an ordinary user's it could not even read the links in /proc/PID/ns otherwise.  Nothing of the
-    host is left in the process by then; and nobody else is in a pid namespace just made.
+    host is left in the process by then.  But in a pid namespace that was joined there are others who
+    would see it, and could be faster.
     """
-    return draft.maps is not None and not draft.host.privileged and draft.namespaces.is_new("pid")
+    return draft.maps is not None and not draft.host.privileged and not draft.namespaces.is_joined("pid")
 
 
 def _keyring(draft: Draft) -> Iterator[Step]:

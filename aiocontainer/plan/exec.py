@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from aiocontainer.errors import UnsupportedError
 from aiocontainer.spec import check_process
 
@@ -47,6 +49,7 @@ ORIGIN = "$"
 def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions) -> Plan:
     """Return the plan of a further process; *spec* is the container's own, as it was created."""
     warnings = check_process(process, ORIGIN)
+    process = _inherited(process, spec)
     refuse_unsupported_process(process, ORIGIN)
     check_terminal(process, options, ORIGIN)
     if "mount" not in options.namespaces:
@@ -62,8 +65,24 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
     )
     fds: list[PlanFd] = []
     raised = raised_limits(payload.limits, host) if joined else ()
-    steps = tuple(_steps(process, spec, host, options, payload, raised, fds))
+    steps = tuple(_steps(process, host, options, payload, raised, fds))
     return Plan(steps=steps, fds=tuple(fds), warnings=(*warnings, *payload.warnings))
+
+
+def _inherited(process: Process, spec: Spec) -> Process:
+    """Fill in what the process leaves open with what the container has; features.md L30, L32, L33."""
+    own = spec.process
+    if own is None:
+        return process
+    return replace(
+        process,
+        capabilities=own.capabilities if process.capabilities is None else process.capabilities,
+        no_new_privileges=(
+            own.no_new_privileges if process.no_new_privileges is None else process.no_new_privileges
+        ),
+        oom_score_adj=own.oom_score_adj if process.oom_score_adj is None else process.oom_score_adj,
+        rlimits=process.rlimits or own.rlimits,
+    )
 
 
 def _setgroups_denied(spec: Spec, host: Host, *, joined: bool) -> bool:
@@ -76,7 +95,6 @@ def _setgroups_denied(spec: Spec, host: Host, *, joined: bool) -> bool:
 
 def _steps(
     process: Process,
-    spec: Spec,
     host: Host,
     options: ExecOptions,
     payload: Payload,
@@ -92,7 +110,8 @@ def _steps(
     if host.cgroup_mode is CgroupMode.V1:
         for hierarchy in options.cgroup_paths:
             yield JoinCgroup("", pass_fd(CgroupTasks(hierarchy)), hierarchy)
-    yield from _oom_score(process, spec)
+    if process.oom_score_adj is not None:
+        yield OomScore(f"{ORIGIN}.oomScoreAdj", process.oom_score_adj)
     yield from raised
     yield from _join(options, pass_fd(InitPidfd()), drop_groups=not payload.setgroups_denied)
     yield SetSid("")
@@ -107,14 +126,6 @@ def _steps(
     yield from payload.user_steps()
     yield payload.program()
     yield payload.execution()
-
-
-def _oom_score(process: Process, spec: Spec) -> Iterator[Step]:
-    """Set the process's own score, or else the container's."""
-    if process.oom_score_adj is not None:
-        yield OomScore(f"{ORIGIN}.oomScoreAdj", process.oom_score_adj)
-    elif spec.process is not None and spec.process.oom_score_adj is not None:
-        yield OomScore("", spec.process.oom_score_adj)
 
 
 def _join(options: ExecOptions, fd: int, *, drop_groups: bool) -> Iterator[Step]:

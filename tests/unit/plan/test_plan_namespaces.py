@@ -294,3 +294,15 @@ def test_limits_above_ours_are_raised_from_outside_of_the_user_namespace() -> No
     with pytest.raises(UnsupportedError) as caught:
         compiled(mapped(rlimits=limit), replace(V2, capabilities=0))
     assert caught.value.origin == "$.process.rlimits[0]"
+
+
+def test_a_created_container_is_open_to_its_ordinary_owner_alone() -> None:
+    """Whoever is in a pid namespace that was joined could attach to it meanwhile: T12."""
+    value = rootless()
+    assert value.linux is not None
+    joined = (*namespaces("mount", "user", "uts", "ipc"), *namespaces(pid="/ns/pid"))
+
+    assert steps(compiled(value, ROOTLESS), Pause)[-1].dumpable
+    assert not steps(compiled(mapped()), Pause)[-1].dumpable
+    guarded = replace(value, linux=replace(value.linux, namespaces=joined))
+    assert not steps(compiled(guarded, ROOTLESS), Pause)[-1].dumpable

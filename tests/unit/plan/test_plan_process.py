@@ -261,6 +261,16 @@ def test_exec_takes_the_containers_score_unless_it_has_one() -> None:
     assert not steps(executed(process()), OomScore)
 
 
+def test_exec_inherits_what_it_leaves_open() -> None:
+    plan = executed(process(), of=spec())
+
+    assert "NoNewPrivs" in names(plan)
+    assert steps(plan, Bounding)[0].mask == mask("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
+    assert steps(plan, Rlimit)[0].hard == 1024
+    assert "NoNewPrivs" not in names(executed(process(no_new_privileges=False)))
+    assert steps(executed(process(capabilities=SpecCapabilities())), Bounding)[0].mask == 0
+
+
 def test_exec_never_adds_inheritable_capabilities() -> None:
     """T24."""
     sets = SpecCapabilities(bounding=("CAP_NET_RAW",), permitted=("CAP_NET_RAW",), effective=("CAP_NET_RAW",))
