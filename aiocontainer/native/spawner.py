@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -130,6 +131,13 @@ def _is_readable(fd: int, timeout_s: float) -> bool:
     return bool(poll.poll(int(timeout_s * 1000)))
 
 
+def _reopened(fd: int) -> OwnedFd:
+    try:
+        return OwnedFd(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as exc:  # no procfs; or not dumpable, after a change of user without an execve(2)
+        raise HelperError(f"cannot look into /proc/self/fd: {exc.strerror}", errno=exc.errno or 0) from exc
+
+
 def _sealed_image() -> OwnedFd:
     """Return a read-only descriptor of a sealed copy of the helper.
 
@@ -147,11 +155,11 @@ def _sealed_image() -> OwnedFd:
         b"aiocontainer", ffi.from_buffer(content), len(content), _MFD_EXEC, _F_SEAL_EXEC
     )
     if fd < 0:
-        reason = "vm.memfd_noexec forbids it" if -fd == 13 else os.strerror(-fd)
+        reason = "vm.memfd_noexec forbids it" if -fd == errno.EACCES else os.strerror(-fd)
         raise HelperError(f"cannot make an executable memfd: {reason}", errno=-fd)
     with OwnedFd(fd):
         # execve(2) refuses a file that is open for writing, and that includes this descriptor.
-        image = OwnedFd(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC))
+        image = _reopened(fd)
     if fcntl.fcntl(image.fileno(), fcntl.F_GET_SEALS) & _SEALS != _SEALS:
         image.close()
         raise HelperError("the helper's memfd is not sealed")
