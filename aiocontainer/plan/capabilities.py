@@ -12,8 +12,7 @@ from .steps import Bounding, Capabilities
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aiocontainer.spec import Capabilities as SpecCapabilities
-
+    from ..spec import Capabilities as SpecCapabilities
     from .host import Host
 
 __all__ = ["CapabilitySets", "capability_sets"]

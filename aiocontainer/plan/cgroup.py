@@ -5,8 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from aiocontainer.errors import SpecError, UnsupportedError
-
+from ..errors import SpecError, UnsupportedError
 from .device_filter import device_filter
 from .devices import device_rules
 from .host import CgroupMode
@@ -17,8 +16,7 @@ from .steps import JoinCgroup, Step
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiocontainer.spec import Linux
-
+    from ..spec import Linux
     from .draft import Draft
     from .host import Host
     from .options import Options

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiocontainer.errors import SpecError
-from aiocontainer.spec import at, check, sysctl_path
-
+from ..errors import SpecError, UnsupportedError
+from ..spec import at, check, sysctl_path
 from .cgroup import cgroup_plan, cgroup_steps
 from .draft import Draft
-from .flags import CLONE_NEWUSER, PAUSE_CREATED
+from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_STEPS
 from .namespaces import loopback_steps, name_steps, namespace_steps
 from .plan import GateSocket, Plan
 from .process import Payload, Sockets, check_terminal, raised_limits
@@ -23,12 +22,12 @@ from .steps import Gate, Keyring, Pause, Reset, SetSid, Sysctl
 from .unsupported import refuse_unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from aiocontainer.spec import Process, Spec
-
+    from ..spec import Process, Spec
     from .host import Host
     from .options import Options
+    from .plan import PlanFd
     from .steps import Rlimit, Step
 
 __all__ = ["compile_plan"]
@@ -51,18 +50,29 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
         setgroups_denied=draft.setgroups_denied,
         sockets=Sockets(options.listen_fds, options.listen_fd_names),
     )
-    raised = raised_limits(payload.limits, host) if draft.namespaces.has("user") else ()
-    by_parent = raised if draft.namespaces.birth & CLONE_NEWUSER else ()
+    raised = raised_limits(payload.limits, host)
+    born_mapped = bool(draft.namespaces.birth & CLONE_NEWUSER)
+    beforehand = raised if draft.namespaces.has("user") and not born_mapped else ()
+    steps = tuple(_steps(draft, payload, beforehand))
+    check_size(steps, draft.fds)
     return Plan(
-        steps=tuple(_steps(draft, payload, () if by_parent else raised)),
+        steps=steps,
         fds=tuple(draft.fds),
         clone_flags=draft.namespaces.birth,
         maps=draft.maps,
         cgroup=draft.cgroup,
-        limits_by_parent=by_parent,
-        oom_score_adj=process.oom_score_adj if draft.namespaces.birth & CLONE_NEWUSER else None,
+        limits_by_parent=raised if born_mapped else (),
+        oom_score_adj=process.oom_score_adj if born_mapped else None,
         warnings=(*warnings, *draft.warnings, *payload.warnings),
     )
+
+
+def check_size(steps: Sequence[Step], fds: Sequence[PlanFd]) -> None:
+    """Refuse what the helper would not take."""
+    if len(steps) > WIRE_MAX_STEPS:
+        raise UnsupportedError(f"a plan of {len(steps)} steps", needs=f"at most {WIRE_MAX_STEPS}", origin="$")
+    if len(fds) > WIRE_MAX_FDS:
+        raise UnsupportedError(f"passing {len(fds)} descriptors", needs=f"at most {WIRE_MAX_FDS}", origin="$")
 
 
 def _process(spec: Spec) -> Process:

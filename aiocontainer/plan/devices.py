@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from aiocontainer.errors import SpecError, UnsupportedError
+from ..errors import SpecError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from aiocontainer.spec import DeviceRule as SpecRule
-    from aiocontainer.spec import Linux
+    from ..spec import DeviceRule as SpecRule
+    from ..spec import Linux
 
 __all__ = ["DEFAULT_RULES", "DeviceRule", "device_rules"]
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiocontainer.spec import Linux
-
+from ..spec import Linux
 from .idmaps import id_maps, inside
 from .namespaces import read_namespaces
 
 if TYPE_CHECKING:
-    from aiocontainer.spec import Process, Spec
-
+    from ..spec import Process, Spec
     from .host import Host
     from .options import Options
     from .plan import CgroupPlan, PlanFd

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from aiocontainer.errors import UnsupportedError
-from aiocontainer.spec import check_process
-
-from .compile import keyring_name
+from ..errors import UnsupportedError
+from ..spec import check_process
+from .compile import check_size, keyring_name
 from .flags import CLONE_NEWPID, NAMESPACES, PAUSE_CONSOLE
 from .host import CgroupMode
 from .plan import CgroupTasks, InitPidfd, Plan
@@ -33,8 +32,7 @@ from .unsupported import refuse_unsupported_process
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiocontainer.spec import Process, Spec
-
+    from ..spec import Process, Spec
     from .host import Host
     from .options import ExecOptions
     from .plan import PlanFd
@@ -64,8 +62,9 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
         setgroups_denied=_setgroups_denied(spec, host, joined=joined),
     )
     fds: list[PlanFd] = []
-    raised = raised_limits(payload.limits, host) if joined else ()
-    steps = tuple(_steps(process, host, options, payload, raised, fds))
+    raised = raised_limits(payload.limits, host)
+    steps = tuple(_steps(process, host, options, payload, raised if joined else (), fds))
+    check_size(steps, fds)
     return Plan(steps=steps, fds=tuple(fds), warnings=(*warnings, *payload.warnings))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, get_args
 
-from aiocontainer.spec import Capability, RlimitType
+from ..spec import Capability, RlimitType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,6 +99,9 @@ S_IFCHR: Final = 0o020000
 S_IFBLK: Final = 0o060000
 
 # wire.h.
+WIRE_MAX_STEPS: Final = 4096
+WIRE_MAX_FDS: Final = 240
+
 PAUSE_MAPS: Final = 1
 PAUSE_CGROUP: Final = 2
 PAUSE_CONSOLE: Final = 3

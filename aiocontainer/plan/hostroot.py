@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from aiocontainer.spec import IDMapping, Linux, Mount, Namespace, Root, default_spec
+from ..spec import IDMapping, Linux, Mount, Namespace, Root, default_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aiocontainer.spec import NamespaceType, Process, Spec
-
+    from ..spec import NamespaceType, Process, Spec
     from .host import Host
 
 __all__ = ["command_spec"]

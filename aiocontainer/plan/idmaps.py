@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiocontainer.errors import SpecError, UnsupportedError
-
+from ..errors import SpecError, UnsupportedError
 from .flags import CAP_SYS_ADMIN
 from .plan import IdMaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aiocontainer.spec import IDMapping, Linux
-
+    from ..spec import IDMapping, Linux
     from .host import Host
     from .namespaces import Namespaces
 

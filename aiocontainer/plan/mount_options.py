@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from aiocontainer.errors import SpecError, UnsupportedError
-
+from ..errors import SpecError, UnsupportedError
 from .flags import (
     ATTR_WORDS,
     MOUNT_ATTR_ATIME,

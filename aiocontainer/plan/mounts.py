@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from aiocontainer.errors import SpecError, UnsupportedError
-
+from ..errors import SpecError, UnsupportedError
 from .cgroup_mounts import cgroup_mount_steps
 from .flags import (
     MOUNT_ATTR_RDONLY,
@@ -20,7 +19,7 @@ from .flags import (
     MOUNT_RECURSIVE,
     MOUNT_SETATTR_RECURSIVE,
 )
-from .mount_options import MountOptions, parse_options, split_items
+from .mount_options import MOUNT_OPTIONS, MountOptions, parse_options, split_items
 from .paths import clean
 from .plan import Tree
 from .steps import NO_FD, Bind, Mount, SetAttr, Step
@@ -28,8 +27,7 @@ from .steps import NO_FD, Bind, Mount, SetAttr, Step
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiocontainer.spec import Mount as SpecMount
-
+    from ..spec import Mount as SpecMount
     from .draft import Draft
 
 __all__ = ["has_bound_dev", "mount_steps"]
@@ -178,14 +176,17 @@ def _bind_flags(place: _Place, *, deep: bool) -> int:
 
 def _refuse_data(place: _Place) -> None:
     """Refuse options of a file system on a bind, which makes none."""
-    data = set(place.options.data)
-    for index, text in enumerate(place.mount.options if data else ()):
-        for word in split_items(text):
-            if word in data:
-                raise SpecError(
-                    f"{word!r} is an option of a file system, but this is a bind",
-                    origin=f"{place.origin}.options[{index}]",
-                )
+    if not place.options.data:
+        return
+    index = next(
+        index
+        for index, text in enumerate(place.mount.options)
+        if any(word and word not in MOUNT_OPTIONS for word in split_items(text))
+    )
+    raise SpecError(
+        f"{place.options.data[0]!r} is an option of a file system, but this is a bind",
+        origin=f"{place.origin}.options[{index}]",
+    )
 
 
 def _afterwards(place: _Place, *, recursive: bool) -> Iterator[Step]:

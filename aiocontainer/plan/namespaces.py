@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from aiocontainer.errors import UnsupportedError
-from aiocontainer.spec import at, sysctl_namespace, sysctl_path
-
+from ..errors import UnsupportedError
+from ..spec import at, sysctl_namespace, sysctl_path
 from .flags import (
     CLONE_NEWNET,
     CLONE_NEWPID,
@@ -35,8 +34,7 @@ from .steps import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiocontainer.spec import Linux, TimeOffset
-
+    from ..spec import Linux, TimeOffset
     from .draft import Draft
     from .host import Host
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aiocontainer.errors import SpecError
-
+from ..errors import SpecError
 from .flags import (
     CAP_MKNOD,
     MOUNT_DEVICE_NODE,
@@ -21,8 +20,7 @@ from .steps import Bind, Device, Step, Symlink
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiocontainer.spec import Device as SpecDevice
-
+    from ..spec import Device as SpecDevice
     from .draft import Draft
 
 __all__ = ["node_steps"]

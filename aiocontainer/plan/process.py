@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from aiocontainer.errors import SpecError, UnsupportedError
-
+from ..errors import SpecError, UnsupportedError
 from .capabilities import capability_sets
 from .flags import RLIMITS
 from .plan import Preserved, Stdio
@@ -27,8 +26,7 @@ from .steps import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from aiocontainer.spec import Process
-
+    from ..spec import Process
     from .host import Host
     from .options import StdioOptions
     from .plan import PlanFd

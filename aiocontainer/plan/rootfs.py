@@ -5,8 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from aiocontainer.errors import SpecError, UnsupportedError
-
+from ..errors import SpecError, UnsupportedError
 from .flags import (
     MOUNT_ATTR_RDONLY,
     MOUNT_SETATTR_RECURSIVE,
@@ -41,8 +40,7 @@ from .steps import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiocontainer.spec import Process
-
+    from ..spec import Process
     from .draft import Draft
 
 __all__ = ["console_step", "read_only_root", "rootfs_steps"]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aiocontainer.errors import UnsupportedError
+from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from aiocontainer.spec import Process, Spec
+    from ..spec import Process, Spec
 
 __all__ = ["refuse_unsupported", "refuse_unsupported_process"]
 

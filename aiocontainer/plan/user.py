@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from aiocontainer.errors import SpecError
+from ..errors import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

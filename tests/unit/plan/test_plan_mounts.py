@@ -76,6 +76,7 @@ def test_the_option_makes_the_bind_whatever_the_type() -> None:
 def test_a_bind_has_no_file_system_to_give_options_to() -> None:
     assert refused(mount("/m", "bind", "/data", "bind", "ro", "size=1m")) == "$.mounts[0].options[2]"
     assert refused(mount("/m", "none", "/data", "rbind,x")) == "$.mounts[0].options[0]"
+    assert refused(mount("/m", "none", "/data", "rbind", 'context="a,b"')) == "$.mounts[0].options[1]"
 
 
 def test_superblock_flags_do_nothing_on_a_bind_and_say_so() -> None:
@@ -228,6 +229,13 @@ def test_the_order_of_the_list_is_kept() -> None:
     )
 
     assert [step.origin for step in steps(plan, Mount, Bind)][:3] == [f"$.mounts[{i}]" for i in range(3)]
+
+
+def test_more_than_the_helper_takes_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="steps"):
+        compiled(with_mount(*[mount("/m", "tmpfs", "tmpfs")] * 4096))
+    with pytest.raises(UnsupportedError, match="descriptors"):
+        compiled(spec(), V2, preserve_fds=240)
 
 
 # The root.

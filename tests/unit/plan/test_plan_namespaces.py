@@ -291,6 +291,8 @@ def test_limits_above_ours_are_raised_from_outside_of_the_user_namespace() -> No
     assert (first.soft, last.soft) == (9999, 10)
 
     assert not compiled(spec(rlimits=limit)).limits_by_parent
+    with pytest.raises(UnsupportedError, match="CAP_SYS_RESOURCE"):
+        compiled(spec(rlimits=limit), replace(V2, capabilities=0))
     with pytest.raises(UnsupportedError) as caught:
         compiled(mapped(rlimits=limit), replace(V2, capabilities=0))
     assert caught.value.origin == "$.process.rlimits[0]"

@@ -22,8 +22,8 @@ PURE = {
     "re",
     "struct",
     "typing",
-    "aiocontainer.errors",
-    "aiocontainer.spec",
+    "..errors",
+    "..spec",
 }
 
 
@@ -38,8 +38,8 @@ def imported(path: Path) -> set[str]:
             assert node.attr in PURE_OS, f"{path.name}: os.{node.attr}"
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.add(node.module or "")
+        elif isinstance(node, ast.ImportFrom) and node.level != 1:
+            found.add("." * node.level + (node.module or ""))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in {"open", "input", "print", "eval", "exec", "__import__"}, path.name
     return found

@@ -31,6 +31,13 @@ def test_each_opcode_has_one_step_and_each_step_one_opcode() -> None:
     assert {each.op for each in step_classes()} == opcodes
 
 
+def test_limits_are_those_of_the_header() -> None:
+    limits = dict(re.findall(r"^#define (WIRE_MAX_\w+) (\d+)", WIRE.read_text(), re.MULTILINE))
+
+    assert int(limits["WIRE_MAX_STEPS"]) == flags.WIRE_MAX_STEPS
+    assert int(limits["WIRE_MAX_FDS"]) == flags.WIRE_MAX_FDS
+
+
 @pytest.mark.parametrize("prefix", ["PAUSE_", "RESET_", "MOUNT_", "PIVOT_"])
 def test_flags_are_those_of_the_header(prefix: str) -> None:
     for name, value in constants().items():
