@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from support.leaks import Leaks
 
 MAPS = step("PAUSE", a=lib.PAUSE_MAPS)
 
 
-def test_a_program_runs_and_ends(spawner: native.Spawner, snap: Leaks) -> None:
+def test_a_program_runs_and_ends(spawner: native.Spawner) -> None:
     with talk.null() as fds:
         done = talk.run(spawner, [*stdio(), *shell("exit 7")], fds)
     (ended,) = done.exits()
