@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -302,3 +303,15 @@ def test_what_is_accepted_after_mutation_is_canonical(steps: list[Raw], data: st
 def test_every_cut_is_refused(steps: list[Raw], cut: int) -> None:
     plan = encode(steps)
     assert not accepts(plan[: min(cut, len(plan) - 1)])
+
+
+CORPUS = Path(__file__).parents[2] / "_native" / "fuzz" / "corpus"
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.plan")), ids=lambda path: path.stem)
+def test_golden_plans_are_accepted(path: Path) -> None:
+    """The fuzzer starts from them, so they must get somewhere."""
+    plan = path.read_bytes()
+    fds = wire.PLAN.unpack_from(plan)[4]
+    assert accepts(plan, fds)
+    assert native.encode_plan(decode(plan), fds) == plan
