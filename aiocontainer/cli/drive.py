@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from aiocontainer import Runtime
 
+from .signals import catch
+
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Awaitable, Callable
@@ -44,9 +46,7 @@ def drive(
             caught.append(number)
             task.cancel()
 
-        for number in ENDING:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1), and shells without job control
-                asyncio.get_running_loop().add_signal_handler(number, cancel, number)
+        catch(ENDING, cancel)
         async with _runtime(program, lifetime) as runtime:
             return await work(runtime)
 

@@ -9,7 +9,7 @@ from aiocontainer.spec import decode_process
 
 from .arguments import UsageError
 from .drive import drive
-from .foreground import stand_in
+from .foreground import Signals, catch_signals, stand_in
 from .handover import send_pidfd, write_pid_file
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def exec_(call: Invocation) -> int:
 
     async def work(runtime: Runtime) -> int:
         container = await runtime.load(id)
+        signals = (
+            None if call.options.detach else catch_signals(terminal=_has_terminal(program, call.options))
+        )
         process = await container.exec(
             program,
             env=call.options.env or None,
@@ -45,7 +48,7 @@ def exec_(call: Invocation) -> int:
             additional_gids=call.options.additional_gids,
             preserve_fds=call.options.preserve_fds,
         )
-        return await _attend(process, call.options)
+        return await _attend(process, signals, call.options)
 
     return drive(call.program, work)
 
@@ -60,6 +63,10 @@ def _program(args: list[str], options: Namespace) -> list[str] | ProcessSpec:
         return decode_process(file.read())
 
 
+def _has_terminal(program: list[str] | ProcessSpec, options: Namespace) -> bool:
+    return options.tty or (not isinstance(program, list) and program.terminal)
+
+
 def _check(options: Namespace) -> None:
     for name in _LATER:
         if getattr(options, name):
@@ -71,7 +78,7 @@ def _check(options: Namespace) -> None:
         raise UsageError("a terminal of a detached process needs --console-socket")
 
 
-async def _attend(process: Process, options: Namespace) -> int:
+async def _attend(process: Process, signals: Signals | None, options: Namespace) -> int:
     try:
         if options.pid_file:
             write_pid_file(options.pid_file, process.pid)
@@ -81,10 +88,10 @@ async def _attend(process: Process, options: Namespace) -> int:
         process.kill()
         await process.wait()
         raise
-    if options.detach:
+    if signals is None:
         return 0
 
     async def send(number: int) -> None:
         process.send_signal(number)
 
-    return await stand_in(process.wait, send, process.console)
+    return await stand_in(signals, process.wait, send, process.console)

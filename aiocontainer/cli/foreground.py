@@ -5,28 +5,30 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from aiocontainer import StateError
+
+from .signals import catch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiocontainer import ExitStatus, Pty
 
-__all__ = ["stand_in"]
+__all__ = ["Signals", "catch_signals", "stand_in"]
+
+Signals: TypeAlias = "asyncio.Queue[int]"
 
 # Not ours to pass on.  SIGKILL and SIGSTOP cannot be caught; CHLD and URG are about our own children
-# and sockets; PIPE about our own output; WINCH is a matter of the terminal, see `relay`.  The last
-# four are faults of this very process, which would happen again at once: Python's signal module,
-# "Execution of Python signal handlers".
+# and sockets, PIPE about our own output.  The last four are faults of this very process, which would
+# happen again at once: Python's signal module, "Execution of Python signal handlers".
 _OURS = {
     signal.SIGKILL,
     signal.SIGSTOP,
     signal.SIGCHLD,
     signal.SIGURG,
     signal.SIGPIPE,
-    signal.SIGWINCH,
     signal.SIGSEGV,
     signal.SIGBUS,
     signal.SIGFPE,
@@ -37,7 +39,18 @@ _OURS = {
 _JOB_CONTROL = {signal.SIGTTIN, signal.SIGTTOU}
 
 
+def catch_signals(*, terminal: bool) -> Signals:
+    """Collect signals from now on, for `stand_in` to pass on: call it before the program runs.
+
+    They are caught for good: what follows the program is cleaning up, which none should stop.
+    """
+    arrived: Signals = asyncio.Queue()
+    catch(signal.valid_signals() - _OURS - (_JOB_CONTROL if terminal else set()), arrived.put_nowait)
+    return arrived
+
+
 async def stand_in(
+    arrived: Signals,
     wait: Callable[[], Awaitable[ExitStatus]],
     send: Callable[[int], Awaitable[object]],
     console: Pty | None,
@@ -47,35 +60,33 @@ async def stand_in(
     With a *console*, our own terminal is joined to it meanwhile.
     """
     if console is None:
-        return await _attend(wait, send, None)
+        return await _attend(arrived, wait, send, lambda: None)
     from .terminal import relay
 
     async with relay(console) as resized:
-        return await _attend(wait, send, resized)
+        return await _attend(arrived, wait, send, resized)
 
 
 async def _attend(
+    arrived: Signals,
     wait: Callable[[], Awaitable[ExitStatus]],
     send: Callable[[int], Awaitable[object]],
-    resized: Callable[[], None] | None,
+    resized: Callable[[], None],
 ) -> int:
-    """Forward signals; the handlers stay at the end: what follows is cleaning up, which none should stop."""
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[int] = asyncio.Queue()
-    for number in signal.valid_signals() - _OURS - (_JOB_CONTROL if resized else set()):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, arrived.put_nowait, number)
-    if resized is not None:
-        loop.add_signal_handler(signal.SIGWINCH, resized)
-    forwarding = asyncio.create_task(_forward(arrived, send))
+    forwarding = asyncio.create_task(_forward(arrived, send, resized))
     try:
         return (await wait()).shell_code
     finally:
         forwarding.cancel()
 
 
-async def _forward(arrived: asyncio.Queue[int], send: Callable[[int], Awaitable[object]]) -> None:
+async def _forward(
+    arrived: Signals, send: Callable[[int], Awaitable[object]], resized: Callable[[], None]
+) -> None:
     while True:
         number = await arrived.get()
+        if number == signal.SIGWINCH:
+            resized()
+            continue
         with suppress(StateError):  # it has just ended, and nobody is left to tell
             await send(number)

@@ -6,11 +6,12 @@ among its ancestors gets them, and has to wait for them.  prctl(2) "PR_SET_CHILD
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import signal
 from typing import Final
+
+from .signals import catch
 
 __all__ = ["adopt_orphans"]
 
@@ -22,10 +23,10 @@ def adopt_orphans() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, _reap)
+    catch([signal.SIGCHLD], _reap)
 
 
-def _reap() -> None:
+def _reap(_: int) -> None:
     """Take what has ended; processes of containers do not count here, see `docs/architecture.md`."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0] != 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .arguments import UsageError
 from .descriptors import listen_fd_names, listen_fds
 from .drive import drive
-from .foreground import stand_in
+from .foreground import catch_signals, stand_in
 from .handover import send_pidfd, write_pid_file
 
 if TYPE_CHECKING:
@@ -109,18 +109,28 @@ async def _run(container: Container, options: Namespace) -> int:
     keep = False
     try:
         await _hand_over(container, options, detached=options.detach)
-        if not options.detach and not options.no_subreaper and not await _has_pid_namespace(container):
-            from .orphans import adopt_orphans
-
-            adopt_orphans()
-        await container.start()
-        keep = options.detach or options.keep  # it has started: from here on no failure of ours undoes it
         if options.detach:
+            await container.start()
+            keep = True
             return 0
-        return await stand_in(container.wait, container.kill, container.console)
+        signals = catch_signals(terminal=container.console is not None)
+        if not options.no_subreaper:
+            await _adopt_orphans(container)
+        await container.start()
+        keep = options.keep
+        return await stand_in(signals, container.wait, container.kill, container.console)
     finally:
         if not keep:
             await container.delete(force=True)
+
+
+async def _adopt_orphans(container: Container) -> None:
+    """Be there for what the container may leave: nothing, where it has a pid namespace of its own."""
+    linux = (await container.config()).linux
+    if linux is None or linux.namespace("pid") is None:
+        from .orphans import adopt_orphans
+
+        adopt_orphans()
 
 
 async def _hand_over(container: Container, options: Namespace, *, detached: bool) -> None:
@@ -139,8 +149,3 @@ async def _hand_over(container: Container, options: Namespace, *, detached: bool
 async def _has_terminal(container: Container) -> bool:
     process = (await container.config()).process
     return process is not None and process.terminal
-
-
-async def _has_pid_namespace(container: Container) -> bool:
-    linux = (await container.config()).linux
-    return linux is not None and linux.namespace("pid") is not None

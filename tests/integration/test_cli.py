@@ -1,0 +1,600 @@
+"""The command line against the real kernel, as a shell and a container engine use it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import select
+import shlex
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.leaks import Leaks
+
+pytestmark = pytest.mark.needs("root", "compiled")
+
+PROGRAM = [sys.executable, "-m", "aiocontainer"]
+TIMEOUT_S = 30.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the program keep its byte code: compiling all of it takes longer than a container."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield
+
+
+class Cli:
+    """Runs the program with a state root of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def command(self, *words: str) -> list[str]:
+        return [*PROGRAM, "--root", str(self.root), *words]
+
+    def __call__(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        more.setdefault("stdin", subprocess.DEVNULL)
+        if "input" in more:
+            del more["stdin"]
+        more.setdefault("stdout", subprocess.PIPE)
+        more.setdefault("stderr", subprocess.PIPE)
+        return subprocess.run(self.command(*words), text=True, timeout=TIMEOUT_S, check=False, **more)
+
+    def popen(self, *words: str, **more: Any) -> subprocess.Popen[str]:
+        more.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen(self.command(*words), text=True, **more)
+
+    def succeed(self, *words: str, **more: Any) -> str:
+        done = self(*words, **more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout or ""
+
+    def fail(self, *words: str, status: int = 1) -> str:
+        """Return the one line that says why."""
+        done = self(*words)
+        assert done.returncode == status
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("aiocontainer: ")
+        return line
+
+    def state(self, id: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.succeed("state", id))
+        return document
+
+
+@pytest.fixture
+def cli(tmp_path: Path, snap: Leaks) -> Iterator[Cli]:
+    cli = Cli(tmp_path / "state")
+    snap.watch(str(cli.root))
+    yield cli
+    if cli.root.exists():  # a failed test cleans up too
+        for id in cli.succeed("list", "-q").split():
+            cli("delete", "--force", id)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Callable[..., str]:
+    """Function that writes a bundle with this machine's /usr in it, and returns its path."""
+
+    def write(*args: str, terminal: bool = False, **changes: Any) -> str:
+        place = tmp_path / "bundle"
+        if not place.exists():
+            (place / "rootfs" / "usr").mkdir(parents=True)
+            for name in ("bin", "sbin", "lib", "lib64"):
+                (place / "rootfs" / name).symlink_to(f"usr/{name}")
+            os.chmod(place / "rootfs", 0o755)
+        (place / "config.json").unlink(missing_ok=True)
+        subprocess.run([*PROGRAM, "spec", "-b", str(place)], check=True)
+        document = json.loads((place / "config.json").read_text())
+        document["process"] |= {"args": list(args), "terminal": terminal, **changes.pop("process", {})}
+        usr = {"destination": "/usr", "type": "none", "source": "/usr", "options": ["bind", "ro"]}
+        document["mounts"].append(usr)
+        document |= changes
+        (place / "config.json").write_text(json.dumps(document))
+        return str(place)
+
+    return write
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+    return value
+
+
+def read_line(fd: int) -> str:
+    data = b""
+    while not data.endswith(b"\n"):
+        assert select.select([fd], [], [], TIMEOUT_S)[0], data
+        data += os.read(fd, 1)
+    return data.decode().strip()
+
+
+# Without a bundle ---------------------------------------------------------------------------------------
+
+
+def test_a_command_runs_in_a_container_of_its_own(cli: Cli) -> None:
+    script = "echo $$; hostname; ls /sys/class/net; cat /proc/1/comm; id -u"
+    lines = cli.succeed("run", "--", "sh", "-c", script).split()
+    assert lines[0] == "1"
+    assert lines[1] != socket.gethostname()
+    assert lines[2:] == ["lo", "sh", "0"]
+
+
+def test_exit_status_is_that_of_the_command(cli: Cli) -> None:
+    assert cli("run", "--", "sh", "-c", "exit 7").returncode == 7
+
+
+def test_a_command_that_is_not_there(cli: Cli) -> None:
+    assert "no-such-program" in cli.fail("run", "--", "no-such-program")
+
+
+def test_what_is_written_is_thrown_away(cli: Cli, tmp_path: Path) -> None:
+    mark = "/usr/aioc-test-mark"
+    cli("run", "--", "touch", mark)
+    assert not os.path.exists(mark)
+
+
+def test_options_for_a_command(cli: Cli) -> None:
+    out = cli.succeed(
+        *("run", "--hostname", "box", "--env", "COLOUR=red", "--cwd", "/usr", "--user", "0:0"),
+        *("--", "sh", "-c", "echo $(hostname) $COLOUR $(pwd) $(id -u) $(id -g)"),
+    )
+    assert out.split() == ["box", "red", "/usr", "0", "0"]
+
+
+def test_a_root_of_ones_own(cli: Cli, bundle: Callable[..., str]) -> None:
+    """Nothing of this machine is in it, so that its programs cannot be found."""
+    rootfs = os.path.join(bundle("true"), "rootfs")
+    assert "find the program" in cli.fail("run", "--rootfs", rootfs, "--", "sh")
+
+
+def test_input_and_output_are_our_own(cli: Cli) -> None:
+    done = cli("run", "--", "sh", "-c", "cat; echo oops >&2", input="hello\n")
+    assert (done.stdout, done.stderr) == ("hello\n", "oops\n")
+
+
+def test_options_for_a_command_need_one(cli: Cli) -> None:
+    assert "--" in cli.fail("run", "--hostname", "box", "aioc-test-x")
+    assert "--bundle" in cli.fail("run", "--bundle", "/", "--", "true")
+    cli.fail("run", "--")
+
+
+# With a bundle ------------------------------------------------------------------------------------------
+
+
+def test_foreground(cli: Cli, bundle: Callable[..., str]) -> None:
+    path = bundle("sh", "-c", "echo $$ $(hostname); exit 3")
+    done = cli("run", "-b", path, "aioc-test-fg")
+    assert (done.returncode, done.stdout) == (3, "1 aiocontainer\n")
+    assert cli.succeed("list", "-q") == ""
+
+
+def test_a_life_by_several_processes(cli: Cli, bundle: Callable[..., str], tmp_path: Path) -> None:
+    id = "aioc-test-life"
+    pid_file = tmp_path / "pid"
+    cli.succeed(
+        "create", "-b", bundle("sleep", "1000"), "--pid-file", str(pid_file), id, stdout=None, stderr=None
+    )
+    pid = int(pid_file.read_text())
+    state = cli.state(id)
+    assert (state["status"], state["pid"]) == ("created", pid)
+
+    cli.succeed("start", id)
+    assert cli.state(id)["status"] == "running"
+    assert "already started" in cli.fail("start", id)
+    assert cli.succeed("exec", id, "cat", "/proc/1/comm") == "sleep\n"
+    assert "running" in cli.fail("delete", id)
+
+    cli.succeed("kill", id, "KILL")
+    wait_for(lambda: cli.state(id)["status"] == "stopped")
+    assert cli.state(id)["pid"] == 0
+    cli.fail("kill", id)
+    cli.fail("start", id)
+    cli.fail("exec", id, "true", status=255)
+    cli.succeed("delete", id)
+    assert "does not exist" in cli.fail("state", id)
+
+
+def test_detached(cli: Cli, bundle: Callable[..., str]) -> None:
+    cli.succeed("run", "-d", "-b", bundle("sleep", "1000"), "aioc-test-d", stdout=None, stderr=None)
+    assert cli.state("aioc-test-d")["status"] == "running"
+    cli.succeed("delete", "--force", "aioc-test-d")
+
+
+def test_keep(cli: Cli, bundle: Callable[..., str]) -> None:
+    cli.succeed("run", "--keep", "-b", bundle("true"), "aioc-test-k")
+    assert cli.state("aioc-test-k")["status"] == "stopped"
+    cli.succeed("delete", "aioc-test-k")
+
+
+def test_an_id_in_use(cli: Cli, bundle: Callable[..., str]) -> None:
+    path = bundle("sleep", "1000")
+    cli.succeed("run", "-d", "-b", path, "aioc-test-u", stdout=None, stderr=None)
+    assert "already exists" in cli.fail("run", "-b", path, "aioc-test-u")
+    assert cli.state("aioc-test-u")["status"] == "running"
+    cli.succeed("delete", "-f", "aioc-test-u")
+
+
+def test_what_is_not_supported_is_named_and_nothing_made(
+    cli: Cli, bundle: Callable[..., str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    path = bundle("true", process={"apparmorProfile": "x"})
+    message = cli.fail("--log", str(log), "--log-format", "json", "create", "-b", path, "aioc-test-n")
+    assert "$.process.apparmorProfile" in message
+    assert json.loads(log.read_text())["msg"] in message
+    assert cli.succeed("list", "-q") == ""
+
+
+@pytest.mark.needs("runc")
+def test_state_and_list_have_the_shape_of_runc(cli: Cli, bundle: Callable[..., str], tmp_path: Path) -> None:
+    path = bundle("sleep", "1000", annotations={"org.example": "1"})
+    runc = ["runc", "--root", str(tmp_path / "runc")]
+    id = "aioc-test-shape"
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([*runc, "run", "-d", "-b", path, id], check=True, timeout=TIMEOUT_S, **quiet)  # type: ignore[call-overload]
+    try:
+        theirs = [
+            json.loads(subprocess.check_output([*runc, *words]))
+            for words in (("state", id), ("list", "-f", "json"))
+        ]
+        table = subprocess.check_output([*runc, "list"], text=True).splitlines()
+    finally:
+        subprocess.run([*runc, "delete", "-f", id], check=True, timeout=TIMEOUT_S)
+    cli.succeed("run", "-d", "-b", path, id, stdout=None, stderr=None)
+    ours = [cli.state(id), json.loads(cli.succeed("list", "-f", "json"))]
+    assert list(ours[0]) == list(theirs[0])
+    assert {key: type(value) for key, value in ours[0].items()} == {k: type(v) for k, v in theirs[0].items()}
+    assert [list(each) for each in ours[1]] == [list(each) for each in theirs[1]]
+    same = ("id", "status", "bundle", "rootfs", "annotations")
+    assert {key: ours[0][key] for key in same} == {key: theirs[0][key] for key in same}
+    assert ours[1][0]["owner"] == theirs[1][0]["owner"]
+    assert cli.succeed("list").splitlines()[0] == table[0]
+    assert cli.succeed("list", "-q") == f"{id}\n"
+    cli.succeed("delete", "-f", id)
+    assert cli.succeed("list", "-f", "json") == "null\n"
+
+
+# exec ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeper(cli: Cli, bundle: Callable[..., str]) -> Iterator[str]:
+    id = "aioc-test-sleeper"
+    cli.succeed("run", "-d", "-b", bundle("sleep", "1000"), id, stdout=None, stderr=None)
+    yield id
+    cli.succeed("delete", "-f", id)
+
+
+def test_exec_status(cli: Cli, sleeper: str) -> None:
+    assert cli("exec", sleeper, "sh", "-c", "exit 9").returncode == 9
+    assert cli("exec", sleeper, "sh", "-c", "kill -TERM $$").returncode == 143
+    assert "no-such-program" in cli.fail("exec", sleeper, "no-such-program", status=255)
+
+
+def test_exec_options(cli: Cli, sleeper: str) -> None:
+    script = "echo $A $B $(pwd) $(id -u) $(id -g) $(id -G); grep NoNewPrivs /proc/self/status"
+    out = cli.succeed(
+        *(
+            "exec",
+            "-e",
+            "A=1",
+            "--env",
+            "B=2",
+            "--cwd",
+            "/usr",
+            "-u",
+            "1000:100",
+            "-g",
+            "5",
+            "--no-new-privs",
+        ),
+        *(sleeper, "--", "sh", "-c", script),
+    )
+    assert out.split() == ["1", "2", "/usr", "1000", "100", "100", "5", "NoNewPrivs:", "1"]
+
+
+@pytest.mark.parametrize(
+    "user", ["", "1:", ":2", "-1", "+1", "0x1", " 1", "1\n", "1_0", "4294967295", "\u0661"]
+)
+def test_exec_user_is_digits_or_refused(cli: Cli, sleeper: str, user: str) -> None:
+    cli.fail("exec", "--user", user, sleeper, "id", status=255)
+
+
+def test_exec_of_a_process_file(cli: Cli, sleeper: str, tmp_path: Path) -> None:
+    file = tmp_path / "process.json"
+    process = {"args": ["sh", "-c", "pwd; echo $X"], "env": ["PATH=/usr/bin", "X=1"], "cwd": "/usr"}
+    file.write_text(json.dumps(process))
+    assert cli.succeed("exec", "--process", str(file), sleeper).split() == ["/usr", "1"]
+    file.write_text(json.dumps({"args": ["true"]}))
+    assert "cwd" in cli.fail("exec", "-p", str(file), sleeper, status=255)
+
+
+def test_exec_detached(cli: Cli, sleeper: str, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    cli.succeed("exec", "-d", "--pid-file", str(pid_file), sleeper, "sleep", "999", stdout=None, stderr=None)
+    pid = int(pid_file.read_text())
+    with open(f"/proc/{pid}/cmdline") as file:
+        assert file.read() == "sleep\000999\000"
+    assert os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(f"/proc/{cli.state(sleeper)['pid']}/ns/mnt")
+
+
+@pytest.mark.parametrize(
+    "option", [["--apparmor", "x"], ["--process-label", "x"], ["--cgroup", "x"], ["--ignore-paused"]]
+)
+def test_exec_refuses_what_it_cannot_do(cli: Cli, sleeper: str, option: list[str]) -> None:
+    assert option[0] in cli.fail("exec", *option, sleeper, "true", status=255)
+
+
+def test_exec_terminal(cli: Cli, sleeper: str) -> None:
+    with Terminal(cli.command("exec", "-t", sleeper, "tty")) as terminal:
+        assert terminal.output().strip() == "/dev/pts/0"
+        assert terminal.status == 0
+
+
+# Signals ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGRTMIN + 3]
+)
+def test_signals_are_passed_on(cli: Cli, number: int) -> None:
+    script = f"trap 'exit 42' {number}; echo ready; while :; do sleep 0.05; done"
+    running = cli.popen("run", "--", "sh", "-c", script, stdout=subprocess.PIPE)
+    assert running.stdout is not None
+    with running:
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(number)
+        assert running.wait(TIMEOUT_S) == 42
+
+
+def test_signals_are_passed_on_by_exec(cli: Cli, sleeper: str) -> None:
+    script = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done"
+    running = cli.popen("exec", sleeper, "sh", "-c", script, stdout=subprocess.PIPE)
+    assert running.stdout is not None
+    with running:
+        assert running.stdout.readline() == "ready\n"
+        running.terminate()
+        assert running.wait(TIMEOUT_S) == 42
+
+
+def test_a_killed_foreground_takes_its_container_along(cli: Cli) -> None:
+    running = cli.popen("run", "--", "sleep", "1000", stdout=subprocess.DEVNULL)
+    (id,) = wait_for(lambda: cli("list", "-q").stdout.split())
+    wait_for(lambda: cli.state(id)["status"] == "running")
+    pid = cli.state(id)["pid"]
+    running.kill()
+    running.wait(TIMEOUT_S)
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
+    cli.succeed("delete", "--force", id)
+
+
+# Terminals ----------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A terminal with the program on it."""
+
+    def __init__(self, command: list[str], rows: int = 31, columns: int = 97) -> None:
+        self.status: int | None = None
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execv(command[0], command)
+        self.resize(rows, columns)
+        self.before = termios.tcgetattr(self.fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def read_until(self, end: str) -> str:
+        data = b""
+        while end.encode() not in data:
+            assert select.select([self.fd], [], [], TIMEOUT_S)[0], data
+            data += os.read(self.fd, 1)
+        return data.decode()
+
+    def output(self) -> str:
+        """Everything until the program ends."""
+        data = b""
+        with contextlib.suppress(OSError):
+            while select.select([self.fd], [], [], TIMEOUT_S)[0] and (chunk := os.read(self.fd, 4096)):
+                data += chunk
+        self.wait()
+        return data.decode()
+
+    def wait(self) -> int:
+        _, status = os.waitpid(self.pid, 0)
+        self.status = os.waitstatus_to_exitcode(status)
+        return self.status
+
+    def mode(self) -> list[Any]:
+        return termios.tcgetattr(self.fd)
+
+
+def test_terminal(cli: Cli) -> None:
+    with Terminal(cli.command("run", "-t", "--", "sh")) as terminal:
+        terminal.type("stty size; tty; echo =$((20+3))=\n")
+        seen = terminal.read_until("=23=")
+        assert "31 97" in seen
+        assert "/dev/pts/0" in seen
+        terminal.resize(40, 100)
+        terminal.type("sleep 0.2; stty size\n")
+        terminal.read_until("40 100")
+        terminal.type("exit 5\n")
+        terminal.output()
+        assert terminal.status == 5
+
+
+def test_interrupt_is_a_key(cli: Cli) -> None:
+    """Raw mode: the key reaches the terminal inside, which makes a signal of it."""
+    script = "trap 'exit 42' INT; echo ready; while :; do sleep 0.05; done"
+    with Terminal(cli.command("run", "-t", "--", "sh", "-c", script)) as terminal:
+        terminal.read_until("ready")
+        terminal.type("\x03")
+        terminal.output()
+        assert terminal.status == 42
+
+
+@pytest.mark.parametrize("how", ["end", "signal", "deletion"])
+def test_our_terminal_is_as_before(cli: Cli, how: str) -> None:
+    """Whatever ends the program; the shell around it keeps the terminal open to be looked at."""
+    script = "trap 'exit 1' TERM; echo =$((20+3))=; sleep 1000 & wait"
+    command = shlex.join(cli.command("run", "-t", "--", "sh", "-c", script))
+    shell = f"{command} & echo pid $!; fg; exec sleep 1000"
+    with Terminal(["/bin/sh", "-m", "-c", shell]) as terminal:
+        before = terminal.mode()
+        seen = terminal.read_until("=23=")
+        assert not terminal.mode()[3] & termios.ICANON
+        (id,) = cli.succeed("list", "-q").split()
+        if how == "end":
+            cli.succeed("kill", id, "KILL")
+        elif how == "signal":
+            os.kill(int(seen.split("pid")[1].split()[0]), signal.SIGTERM)
+        else:
+            cli.succeed("delete", "--force", id)
+        wait_for(lambda: terminal.mode()[3] & termios.ICANON)
+        assert terminal.mode() == before
+
+
+@contextlib.contextmanager
+def receiver(path: str) -> Iterator[Callable[[], tuple[bytes, int]]]:
+    """A socket that takes one message with one descriptor."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(TIMEOUT_S)
+
+        def take() -> tuple[bytes, int]:
+            peer, _ = listener.accept()
+            with peer:
+                text, fds, _, _ = socket.recv_fds(peer, 4096, 2)
+                (fd,) = fds
+                return text, fd
+
+        yield take
+
+
+def test_console_socket(cli: Cli, bundle: Callable[..., str], tmp_path: Path) -> None:
+    path = str(tmp_path / "console")
+    with receiver(path) as take:
+        cli.succeed(
+            *("create", "-b", bundle("sh", terminal=True), "--console-socket", path, "aioc-test-c"),
+            stdout=None,
+            stderr=None,
+        )
+        name, master = take()
+        assert name
+        cli.succeed("start", "aioc-test-c")
+        os.write(master, b"echo =$((20+3))=\n")
+        data = b""
+        while b"=23=" not in data:
+            assert select.select([master], [], [], TIMEOUT_S)[0], data
+            data += os.read(master, 4096)
+        os.close(master)
+    cli.succeed("delete", "-f", "aioc-test-c")
+
+
+def test_terminals_and_sockets_go_together(cli: Cli, bundle: Callable[..., str], tmp_path: Path) -> None:
+    path = str(tmp_path / "console")
+    terminal = bundle("sh", terminal=True)
+    assert "--console-socket" in cli.fail("run", "-d", "-b", terminal, "aioc-test-c")
+    assert "--console-socket" in cli.fail("create", "-b", terminal, "aioc-test-c")
+    assert "--console-socket" in cli.fail("run", "-b", terminal, "--console-socket", path, "aioc-test-c")
+    plain = bundle("sh")
+    with receiver(path):
+        assert "terminal" in cli.fail("create", "-b", plain, "--console-socket", path, "aioc-test-c")
+    assert cli.succeed("list", "-q") == ""
+
+
+# Descriptors --------------------------------------------------------------------------------------------
+
+
+def under_shell(script: str, fd: int) -> subprocess.CompletedProcess[str]:
+    """Run a script that redirects *fd*, whose number may have two digits, which is beyond dash."""
+    command = ["/bin/bash", "-c", script]
+    return subprocess.run(
+        command, pass_fds=[fd], capture_output=True, text=True, timeout=TIMEOUT_S, check=True
+    )
+
+
+def test_preserved_descriptors(cli: Cli) -> None:
+    reader, writer = os.pipe()
+    command = cli.command("run", "--preserve-fds", "1", "--", "sh", "-c", "ls /proc/self/fd; echo kept >&3")
+    try:
+        done = under_shell(f"exec {shlex.join(command)} 3>&{writer}", writer)
+        assert done.stdout.split() == ["0", "1", "2", "3", "4"]  # the last is that of ls
+        assert read_line(reader) == "kept"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_sockets_of_the_service_manager(cli: Cli) -> None:
+    script = 'echo $LISTEN_FDS $LISTEN_PID $LISTEN_FDNAMES; readlink /proc/self/fd/3 | grep -c "^socket:"'
+    command = shlex.join(cli.command("run", "--", "sh", "-c", script))
+    with socket.socket(socket.AF_UNIX) as listener:
+        fd = listener.fileno()
+        variables = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web"
+        done = under_shell(f"export {variables}; exec {command} 3<&{fd}", fd)
+    assert done.stdout.split() == ["1", "1", "web", "1"]
+
+
+def test_pidfd_socket(cli: Cli, bundle: Callable[..., str], tmp_path: Path) -> None:
+    path = str(tmp_path / "pidfd")
+    with receiver(path) as take:
+        cli.succeed(
+            *("run", "-d", "-b", bundle("sleep", "1000"), "--pidfd-socket", path, "aioc-test-p"),
+            stdout=None,
+            stderr=None,
+        )
+        kind, pidfd = take()
+    assert kind == b"standard"
+    cli.succeed("kill", "aioc-test-p", "9")
+    assert select.select([pidfd], [], [], TIMEOUT_S)[0]
+    os.close(pidfd)
+    cli.succeed("delete", "-f", "aioc-test-p")
+
+
+# Without privilege --------------------------------------------------------------------------------------
+
+
+def test_a_plan_needs_no_privilege(bundle: Callable[..., str]) -> None:
+    without = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [*without, *PROGRAM, "plan", bundle("true")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "$.mounts[0]" in done.stdout
+    assert "$.process.args" in done.stdout
