@@ -251,7 +251,7 @@ parse_key_permissions (const char *text, uint32_t *permissions)
 static long
 allow_search (long ring, uint32_t right)
 {
-  char text[256] = { 0 };
+  char text[512] = { 0 }; /* an id has up to 255 characters */
   uint32_t permissions;
   long result = sys_keyctl (KEYCTL_DESCRIBE, (unsigned long) ring, (unsigned long) (uintptr_t) text,
                             sizeof (text) - 1, 0);
