@@ -59,13 +59,15 @@ async def in_thread(work: Callable[[], T], *, undo: Callable[[T], object] | None
     loop = asyncio.get_running_loop()
     future = loop.run_in_executor(None, work)
     cancelled: asyncio.CancelledError | None = None
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError as exc:
+        cancelled = exc
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError as exc:
             cancelled = exc
-    if cancelled is None:
-        return future.result()
     if future.exception() is None and undo is not None:
         result = future.result()
         await finish(lambda: in_thread(lambda: undo(result)))

@@ -43,12 +43,13 @@ class Bringup:
         self,
         spawner: native.Spawner,
         plan: Plan,
+        wire: bytes,
         sources: Callable[[Mapping[int, OwnedFd], ExitStack], Sources],
         *,
         cgroup_fd: int,
         owned: bool,
     ) -> None:
-        """Open the streams and what *plan* wants passed, and send it.
+        """Open the streams and what *plan* wants passed, and send it as *wire* says it.
 
         *sources* is given the payload's ends of the streams.
         """
@@ -58,7 +59,7 @@ class Bringup:
                 stack.enter_context(end)
             fds = sources(payload, stack).open(plan, stack)
             self._launch = Launch(spawner, plan, owned=owned)
-            self._launch.send(fds, cgroup_fd)
+            self._launch.send(wire, fds, cgroup_fd)
 
     @property
     def launch(self) -> Launch:

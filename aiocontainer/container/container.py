@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from msgspec import Struct
 
@@ -16,12 +16,13 @@ from ..errors import NotFoundError, NotRunningError, StateError, UnsupportedErro
 from .entering import Entering, ExecOptions
 from .exit import ExitStatus
 from .process import Process, SignalName, signal_number
-from .starting import start_gate
+from .starting import knock, start_gate
 from .status import Status, after, require
 from .stdio import Redirects
 
 if TYPE_CHECKING:
     import os
+    import socket
     from collections.abc import Callable, Sequence
 
     from ..cgroups import Cgroup
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .stdio import Redirect
 
 __all__ = ["Container", "ContainerState"]
+
+T = TypeVar("T")
 
 _KILL_S = 30.0
 """How long a killed process may take to end: it can sit in an uninterruptible system call."""
@@ -321,22 +324,41 @@ class Container:
             return Status.CREATED
         return Status.PAUSED if self._cgroup.is_frozen() else Status.RUNNING
 
-    async def _locked(self) -> Lock:
-        """Take our turn among processes; flock(2) is asked, not waited for, so that nothing blocks."""
+    async def _locked(self, work: Callable[[Lock], T]) -> T:
+        """Do *work* in a thread, in our turn among processes; *work* releases the lock or keeps it.
+
+        flock(2) is asked, not waited for, so that nobody's thread is blocked by somebody else.
+        """
         store, id = self._environment.store, self.id
+
+        def attempt() -> tuple[T] | None:
+            lock = store.lock(id)
+            return None if lock is None else (work(lock),)
+
         delay_s = 0.0005
-        while (lock := await in_thread(lambda: store.lock(id))) is None:
+        while (done := await in_thread(attempt)) is None:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, 0.05)
-        return lock
+        return done[0]
 
     async def _start(self) -> None:
+        """Knock and go through; under `finish`, so never cancelled half-way."""
         async with self._turn:
-            after(await self.status(), "start", id=self.id)
-            with await self._locked():
-                await start_gate(self._environment.store, self._record)
+            if self._deleted or self._process is None or self._process.exit is not None:
+                after(Status.STOPPED, "start", id=self.id)
             assert self._process is not None
+            lock, gate = await self._locked(self._knock)
+            with lock:
+                await start_gate(self._record, gate)
             self._process.started()
+
+    def _knock(self, lock: Lock) -> tuple[Lock, socket.socket]:
+        try:
+            after(self._look(), "start", id=self.id)
+            return lock, knock(self._environment.store, self.id)
+        except BaseException:
+            lock.release()
+            raise
 
     async def _freeze(self, operation: str, change: Callable[[], None]) -> None:
         async with self._turn:
@@ -351,9 +373,8 @@ class Container:
             if not force:
                 require(status, "delete", id=self.id)
             try:
-                with await self._locked():
-                    await self._end(status)
-                    await in_thread(self._remove)
+                await self._end(status)
+                await self._locked(self._remove)
             except NotFoundError:  # somebody else was faster
                 if not force:
                     raise
@@ -374,9 +395,10 @@ class Container:
             reason = "killed, but its init does not end"
             raise StateError("delete", status=status, id=self.id, reason=reason) from None
 
-    def _remove(self) -> None:
-        self._cgroup.remove()
-        self._environment.store.remove(self.id)
+    def _remove(self, lock: Lock) -> None:
+        with lock:
+            self._cgroup.remove()
+            self._environment.store.remove(self.id)
 
     def __repr__(self) -> str:
         return f"<Container {self.id!r} pid {self.pid}>"

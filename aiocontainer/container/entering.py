@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from .. import native
 from .._aio import OwnedFd, in_thread, undo
 from ..errors import HelperError, SpecError
 from ..plan import options as _plan_options
@@ -139,6 +140,7 @@ class Entering:
         self._up.send(
             self._environment.spawner,
             plan,
+            native.encode_plan(plan.steps, len(plan.fds)),
             lambda payload, _: Sources(stdio=payload, tasks=self._cgroup.open_tasks, init=init),
             cgroup_fd=cgroup_fd,
             owned=owned,

@@ -17,6 +17,7 @@ from ..errors import UnsupportedError
 from ..plan.host import CgroupMode
 from ..probe import probe
 from ..store import namespace_inodes
+from .compiled import Compiler
 
 if TYPE_CHECKING:
     from ..cgroups import Cgroup
@@ -63,6 +64,11 @@ class Environment:
     def namespaces(self) -> dict[str, int]:
         """Our own namespaces: OCI name to inode."""
         return namespace_inodes(os.getpid())
+
+    @cached_property
+    def compiler(self) -> Compiler:
+        """Compiles specifications for this machine."""
+        return Compiler(self.host)
 
     def cgroup(self, plan: CgroupPlan | None) -> Cgroup:
         """Return the cgroup of a plan, not made yet."""

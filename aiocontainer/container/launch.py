@@ -43,12 +43,12 @@ class Launch:
         self._exits: list[Exits] = []
         self._processes = 1 + sum(isinstance(step, Fork) for step in plan.steps)
 
-    def send(self, fds: Sequence[int], cgroup_fd: int) -> None:
+    def send(self, wire: bytes, fds: Sequence[int], cgroup_fd: int) -> None:
         """Send the plan and its descriptors, which stay the caller's; blocks only while the queue is full."""
         ours, helpers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         self._socket = ours
         ours.setblocking(False)
-        with helpers, OwnedFd(native.sealed_plan(native.encode_plan(self.plan.steps, len(fds)))) as plan:
+        with helpers, OwnedFd(native.sealed_plan(wire)) as plan:
             self._spawner.request(
                 plan_fd=plan.fileno(),
                 control=helpers.fileno(),

@@ -34,6 +34,8 @@ def prepare_namespace(plan: Plan, host: Host, pid: int, pidfd: int) -> None:
         with OwnedFd(os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as proc:
             _check_alive(pidfd)  # so that *proc* is the directory of no later process
             _write_maps(plan.maps, host, pid, proc.fileno())
+            if plan.oom_score_adj is not None:
+                _write(proc.fileno(), "oom_score_adj", str(plan.oom_score_adj))
     for limit in plan.limits_by_parent:
         _limit(pid, limit)
 

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from .._aio import OwnedFd, in_thread, undo
 from ..errors import HelperError
-from ..plan.compile import compile_plan
 from ..plan.flags import PAUSE_CONSOLE, PAUSE_CREATED, PAUSE_MAPS
 from ..plan.options import Options
 from ..plan.steps import Keyring, Pause
@@ -19,7 +18,6 @@ from .bringup import Bringup
 from .fds import Sources, birth_cgroup, cgroup_record
 from .maps import prepare_namespace
 from .source import find_home, load_source
-from .starting import gate_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +73,7 @@ class Setup:
         self._cgroup: Cgroup | None = None
         self._spec: Spec
         self._plan: Plan
+        self._gate: object
         self._bundle: str
         self._config: bytes
 
@@ -105,7 +104,8 @@ class Setup:
         """
         host = self._environment.host
         self._spec, self._bundle, overlay = load_source(self._source, host)
-        self._plan = compile_plan(self._spec, host, self._plan_options(overlay=overlay))
+        compiled = self._environment.compiler.compile(self._spec, self._plan_options(overlay=overlay))
+        self._plan, self._gate = compiled.plan, compiled.gate
         self._config = self._spec.encode()
         spawner = self._environment.spawner
         cgroup = self._environment.cgroup(self._plan.cgroup)
@@ -119,6 +119,7 @@ class Setup:
         self._up.send(
             spawner,
             self._plan,
+            compiled.wire,
             self._sources,
             cgroup_fd=birth_cgroup(cgroup),
             owned=self._environment.owned,
@@ -194,7 +195,7 @@ class Setup:
             "rootfs": os.path.join(self._bundle, self._spec.root.path) if self._spec.root else "",
             "keyring": any(isinstance(step, Keyring) for step in self._plan.steps),
             "owned": self._environment.owned,
-            "gate": gate_facts(self._plan),
+            "gate": self._gate,
         }
 
     # On the loop ------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from .._aio import in_thread
 from ..errors import HelperError, NotRunningError, StateCorruptError, StateError
 from ..plan.steps import Gate
 from ..store import StoreError
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from ..plan.plan import Plan
     from ..store import State, Store
 
-__all__ = ["gate_facts", "start_gate"]
+__all__ = ["gate_facts", "knock", "start_gate"]
 
 _ANSWER_S = 60.0
 """How long the init may take from the knock to execve(2); it only has to be scheduled."""
@@ -52,14 +51,12 @@ def gate_facts(plan: Plan) -> object:
     return msgspec.to_builtins(_GateFacts(index, behind))
 
 
-async def start_gate(store: Store, state: State) -> None:
-    """Let the init go on to the user's program; returns once execve(2) has worked.
+async def start_gate(state: State, sock: socket.socket) -> None:
+    """Let the init behind *sock* go on to the user's program; returns once execve(2) has worked.
 
-    Needs the container's lock.  `BootstrapError` where the program cannot be run, `StateError` where
-    it was started already, `NotRunningError` where the init is dead.
+    Takes *sock* over.  `BootstrapError` where the program cannot be run.
     """
     facts = _facts(state)
-    sock = await in_thread(lambda: _knock(store, state.id), undo=lambda sock: sock.close())
     channel = Channel(sock, Dialogue((None,) * facts.index + facts.steps))
     try:
         async with asyncio.timeout(_ANSWER_S):
@@ -79,8 +76,12 @@ def _facts(state: State) -> _GateFacts:
         raise StateCorruptError("state.json", f"facts.gate: {exc}") from exc
 
 
-def _knock(store: Store, id: str) -> socket.socket:
-    """Connect, and take the gate's name away: from here on the container counts as started."""
+def knock(store: Store, id: str) -> socket.socket:
+    """Connect, and take the gate's name away: from here on the container counts as started.
+
+    In a thread, and with the container's lock.  `StateError` where it was started already,
+    `NotRunningError` where the init is dead.
+    """
     try:
         sock = store.connect_gate(id)
     except StoreError as exc:

@@ -18,8 +18,10 @@ from .wire import (
     REPLY_PAUSED,
     REPLY_SPAWNED,
     Reply,
+    assemble_plan,
     decode_reply,
     encode_plan,
+    encode_step,
     sealed_plan,
 )
 
@@ -31,9 +33,11 @@ __all__ = [
     "Exit",
     "Reply",
     "Spawner",
+    "assemble_plan",
     "attach_device_filter",
     "decode_reply",
     "encode_plan",
+    "encode_step",
     "open_in_root",
     "open_tree",
     "openat2",

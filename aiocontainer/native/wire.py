@@ -85,18 +85,24 @@ def encode_plan(steps: Sequence[_Step], fd_count: int) -> bytes:
     `SpecError` with the step's origin where a value cannot be sent: NUL in a string, or too much of
     something.  The helper checks all of it again, and more.
     """
-    if len(steps) > lib.WIRE_MAX_STEPS:
-        raise SpecError(f"{len(steps)} steps, at most {lib.WIRE_MAX_STEPS}", origin="$")
+    return assemble_plan([encode_step(step) for step in steps], fd_count)
+
+
+def assemble_plan(records: Sequence[bytes], fd_count: int) -> bytes:
+    """Return the plan of steps that `encode_step` has encoded; raises as `encode_plan`."""
+    if len(records) > lib.WIRE_MAX_STEPS:
+        raise SpecError(f"{len(records)} steps, at most {lib.WIRE_MAX_STEPS}", origin="$")
     if fd_count > MAX_FDS:
         raise SpecError(f"{fd_count} descriptors to pass, at most {MAX_FDS}", origin="$")
-    body = b"".join([_encode_step(step) for step in steps])
+    body = b"".join(records)
     size = PLAN.size + len(body)
     if size > lib.WIRE_MAX_PLAN:
         raise SpecError(f"a plan of {size} bytes, at most {lib.WIRE_MAX_PLAN}", origin="$")
-    return PLAN.pack(lib.WIRE_MAGIC, lib.WIRE_VERSION, size, len(steps), fd_count, 0) + body
+    return PLAN.pack(lib.WIRE_MAGIC, lib.WIRE_VERSION, size, len(records), fd_count, 0) + body
 
 
-def _encode_step(step: _Step) -> bytes:
+def encode_step(step: _Step) -> bytes:
+    """Return the record of one step; raises as `encode_plan`."""
     fd, a, b, c, strings, data = step.record()  # type: ignore[misc]  # a NamedTuple; the fast way
     if len(strings) > lib.WIRE_MAX_STRINGS or len(data) > lib.WIRE_MAX_DATA:
         raise SpecError(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .host import Host
     from .options import Options
 
-__all__ = ["cgroup_plan", "cgroup_steps"]
+__all__ = ["cgroup_paths", "cgroup_plan", "cgroup_steps"]
 
 ORIGIN = "$.linux.cgroupsPath"
 _SYSTEMD_FIELDS = 3
@@ -40,20 +40,25 @@ def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: b
         if path:
             raise UnsupportedError("a cgroup of its own", needs="a cgroup delegated to us", origin=ORIGIN)
         return None
-    name = _below(path or options.id)
     rules = None
     if not (user_namespace and not host.privileged):  # an ordinary user has no say over devices
         rules = device_rules(linux, v1=host.cgroup_mode is CgroupMode.V1)
     return CgroupPlan(
         mode=host.cgroup_mode,
-        paths={
-            hierarchy: _directory(mount, _base(host, hierarchy, path), name)
-            for hierarchy, mount in host.cgroup_hierarchies.items()
-        },
+        paths=cgroup_paths(path, host, options),
         devices=rules,
         device_filter=device_filter(rules) if rules and host.cgroup_mode is CgroupMode.V2 else b"",
         explicit=bool(path),
     )
+
+
+def cgroup_paths(path: str, host: Host, options: Options) -> dict[str, str]:
+    """Return the directory in each hierarchy; *path* is that of the specification, "" if it has none."""
+    name = _below(path or options.id)
+    return {
+        hierarchy: _directory(mount, _base(host, hierarchy, path), name)
+        for hierarchy, mount in host.cgroup_hierarchies.items()
+    }
 
 
 def _below(path: str) -> str:

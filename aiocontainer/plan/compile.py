@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ..errors import SpecError, UnsupportedError
 from ..spec import at, check, sysctl_path
-from .cgroup import cgroup_plan, cgroup_steps
+from .cgroup import cgroup_paths, cgroup_plan, cgroup_steps
 from .draft import Draft
 from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_STEPS
 from .namespaces import loopback_steps, name_steps, namespace_steps
-from .plan import GateSocket, Plan
+from .plan import GateSocket, Plan, Tree
 from .process import Payload, Sockets, check_terminal, raised_limits
 from .rootfs import read_only_root, rootfs_steps
-from .steps import Gate, Keyring, Pause, Reset, SetSid, Sysctl
+from .steps import Bind, Gate, Keyring, Pause, Reset, SetSid, Sysctl
 from .unsupported import refuse_unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..spec import Process, Spec
     from .host import Host
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from .plan import PlanFd
     from .steps import Rlimit, Step
 
-__all__ = ["compile_plan"]
+__all__ = ["compile_plan", "renamed"]
 
 
 def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
@@ -65,6 +67,38 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
         oom_score_adj=process.oom_score_adj if born_mapped else None,
         warnings=(*warnings, *draft.warnings, *payload.warnings),
     )
+
+
+def renamed(plan: Plan, spec: Spec, host: Host, options: Options) -> Plan:
+    """Return what compiling gives for another id, from the *plan* for any one, in a fraction of the time.
+
+    Everything but `Options.id` must be as it was for *plan*.  Steps that stay the same stay identical.
+    """
+    moved: dict[str, str] = {}
+    cgroup = plan.cgroup
+    if cgroup is not None:
+        paths = cgroup_paths(spec.linux.cgroups_path if spec.linux else "", host, options)
+        moved = {path: paths[hierarchy] for hierarchy, path in cgroup.paths.items()}
+        cgroup = replace(cgroup, paths=paths)
+    keyring = keyring_name(options.id)
+    return replace(
+        plan,
+        steps=tuple([_renamed_step(step, keyring, moved) for step in plan.steps]),
+        fds=tuple([_renamed_fd(fd, moved) for fd in plan.fds]),
+        cgroup=cgroup,
+    )
+
+
+def _renamed_step(step: Step, keyring: str, moved: Mapping[str, str]) -> Step:
+    if isinstance(step, Keyring):
+        return replace(step, name=keyring)
+    if isinstance(step, Bind) and step.source in moved:  # the container's cgroup, shown to it
+        return replace(step, source=moved[step.source])
+    return step
+
+
+def _renamed_fd(fd: PlanFd, moved: Mapping[str, str]) -> PlanFd:
+    return replace(fd, path=moved[fd.path]) if isinstance(fd, Tree) and fd.path in moved else fd
 
 
 def check_size(steps: Sequence[Step], fds: Sequence[PlanFd]) -> None:
