@@ -41,6 +41,8 @@ class Hierarchical:
         self._unified = self._directories.get("")
         # Where members are counted and the claim is made: what every process of ours is in.
         self._main = self._unified or next(iter(self._directories.values()))
+        # Between `survey` and a `create` that worked, what is there is somebody else's.
+        self._is_ours = True
 
     @property
     def paths(self) -> Mapping[str, str]:
@@ -54,12 +56,14 @@ class Hierarchical:
 
     def survey(self) -> None:
         """Find out what `create` will make."""
+        self._is_ours = False
         for directory in self._all():
             directory.survey()
 
     def create(self) -> None:
         """Make the directories, all or none of them, and claim them."""
         done: list[Directory] = []
+        self._is_ours = False
         try:
             for directory in self._main_first():
                 directory.make()
@@ -69,6 +73,7 @@ class Hierarchical:
         except BaseException:
             self._undo(done)
             raise
+        self._is_ours = True
 
     def _main_first(self) -> list[Directory]:
         return [self._main, *(each for each in self._all() if each is not self._main)]
@@ -127,6 +132,8 @@ class Hierarchical:
 
     def kill(self, signal: int = signal.SIGKILL) -> None:
         """Send a signal to everything in it and below it."""
+        if not self._is_ours:
+            return
         if signal == _SIGKILL and self._unified is not None and unified.kill(self._unified):
             self.thaw()  # what v1 has frozen dies only when it runs again
             return
@@ -143,6 +150,8 @@ class Hierarchical:
 
     def remove(self) -> None:
         """Kill what is in it and remove what we made; CgroupBusyError."""
+        if not self._is_ours:
+            return
         deadline, pause_s = time.monotonic() + _REMOVE_S, _FIRST_PAUSE_S
         busy = [directory for directory in self._all() if not _is_settled(directory)]
         if busy:

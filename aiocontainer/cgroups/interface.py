@@ -51,7 +51,8 @@ class Cgroup(Protocol):
         """Make the directories, all or none of them.
 
         ExistsError when somebody's processes are in it, or it is frozen, or about to be used by
-        another container.  Until `close` nobody else gets it.
+        another container: then nothing that is done to this object reaches those.  Until `close`
+        nobody else gets it.
         """
 
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:

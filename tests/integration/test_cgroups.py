@@ -211,6 +211,23 @@ def test_cgroup_in_use_is_refused(opened: Callable[..., Cgroup], cgroup: Cgroup)
     assert cgroup.exists()
 
 
+def test_who_is_refused_harms_nobody(opened: Callable[..., Cgroup], cgroup: Cgroup) -> None:
+    """Undoing a create that found the cgroup in use must not undo somebody else's."""
+    cgroup.close()
+    with process(cgroup) as child:
+        surveyed, refused = opened(), opened()
+        surveyed.survey()
+        with pytest.raises(ExistsError):
+            refused.create()
+        for other in (surveyed, refused):
+            other.kill()
+            other.remove()
+            other.close()
+        assert child.poll() is None
+        assert cgroup.pids() == [child.pid]
+        assert not cgroup.is_frozen()
+
+
 def test_one_of_many_creates_wins(opened: Callable[..., Cgroup]) -> None:
     """Security test S15."""
     cgroups = [opened() for _ in range(8)]
