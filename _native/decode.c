@@ -247,7 +247,7 @@ values_fit (const struct step *s)
     case STEP_PROPAGATION:
     case STEP_RESET: return s->a != 0;
     case STEP_OOM_SCORE: return (int64_t) s->a >= -1000 && (int64_t) s->a <= 1000;
-    case STEP_SYSCTL: return is_plain_relative (s->first);
+    case STEP_SYSCTL: return s->first != NULL && is_plain_relative (s->first);
     case STEP_BIND: return ((s->c & MOUNT_DEVICE_NODE) != 0) == (s->data_size != 0);
     case STEP_DEVICE: return is_file_type (s->a);
     case STEP_PIVOT: return s->a <= PIVOT_CHROOT;
