@@ -31,9 +31,11 @@ from aiocontainer.store import (
     default_root,
     identify,
     open_process,
-    parse_stat,
     timestamp,
 )
+from aiocontainer.store.documents import decode_state
+from aiocontainer.store.files import make_root
+from aiocontainer.store.identity import parse_stat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +106,7 @@ def test_root_and_all_below_it_is_ours_alone_whatever_the_umask(root: str) -> No
 
 def test_root_of_an_ordinary_user_is_sticky(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.os, "geteuid", lambda: os.getuid() or 1000)
-    module._make_root(root)
+    make_root(root)
     assert stat.S_IMODE(os.stat(root).st_mode) == 0o1700
 
 
@@ -412,11 +414,11 @@ def test_lock_ends_with_its_process_and_outlives_a_fork(store: Store) -> None:
 
 
 def test_a_state_saved_while_we_look_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = module._read_old
+    read = module.read_old
     answers = iter([None])
     with store.create("c", make_record()):
         store.save("c", make_state())
-        monkeypatch.setattr(module, "_read_old", lambda *args: next(answers, read(*args)))
+        monkeypatch.setattr(module, "read_old", lambda *args: next(answers, read(*args)))
         assert store.load("c").id == "c"
 
 
@@ -578,14 +580,14 @@ def test_unknown_keys_are_kept(damaged: Store) -> None:
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text() | st.integers(), st.lists), st.data())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_decoding_is_total(value: object, data: st.DataObject) -> None:
     """Fuzz target F9: a state or StateCorruptError, whatever stands in a field."""
     document = json.loads(make_state().encode())
     document[data.draw(st.sampled_from(sorted(document)))] = value
     try:
         text = json.dumps(document).encode()
-        state = module.decode_state(text, "c", "path")
+        state = decode_state(text, "c", "path")
     except StateCorruptError:
         return
     assert state.id == "c"

@@ -1,0 +1,125 @@
+"""Files and directories of the store, by descriptor: made ours alone, written durably, read with distrust."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SpecError, StateCorruptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Not blocking: somebody may have put a fifo there.
+_OLD: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def default_root(program: str = "aiocontainer", *, rootless: bool | None = None) -> str:
+    """Where the state goes when nobody said; *rootless* None means: unless we are root.
+
+    ``$XDG_RUNTIME_DIR`` counts only if it is ours alone, since anybody may have set it.
+    """
+    euid = os.geteuid()
+    if not (euid != 0 if rootless is None else rootless):
+        return f"/run/{program}"
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime_dir):
+        with contextlib.suppress(OSError):
+            found = os.stat(runtime_dir)
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == euid and not found.st_mode & 0o022:
+                return os.path.join(runtime_dir, program)
+    return f"/tmp/{program}-{euid}"  # Store opens it only if it is a directory of ours and no link
+
+
+def make_root(path: str) -> None:
+    """Make the root, 0700 whatever the umask, and what is missing above it."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_root(os.path.dirname(path))
+        os.mkdir(path, 0o700)
+    # Sticky for an ordinary user: cleaners of $XDG_RUNTIME_DIR and /tmp leave such alone.
+    # XDG Base Directory Specification.
+    os.chmod(path, 0o700 if os.geteuid() == 0 else 0o1700)
+
+
+def check_root(fd: int, path: str) -> None:
+    """Refuse a root that is /, or in which others may do as they please; SpecError."""
+    found = os.fstat(fd)
+    if os.path.samestat(found, os.stat("/")):
+        raise SpecError("the state of containers cannot be kept in /", origin="root")
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise SpecError(f"{path} must be ours, and writable by nobody else", origin="root")
+
+
+@contextlib.contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """Close *fd* in the end."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def try_flock(fd: int, operation: int) -> bool:
+    """Lock without waiting; False when somebody else has it."""
+    try:
+        fcntl.flock(fd, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_new(dirfd: int, name: str, data: bytes) -> None:
+    """Make a file of *data*, on disk when this returns."""
+    fd = os.open(name, _NEW, 0o600, dir_fd=dirfd)
+    try:
+        os.fchmod(fd, 0o600)  # whatever the umask took
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_old(dirfd: int, name: str, path: str, limit_bytes: int) -> bytes | None:
+    """Read a file whole; None when there is none, StateCorruptError when it cannot be ours."""
+    try:
+        fd = os.open(name, _OLD, dir_fd=dirfd)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise StateCorruptError(path, "is not a regular file") from exc
+        raise
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise StateCorruptError(path, "is not a regular file")
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise StateCorruptError(path, "belongs to another user, or others may write it")
+        if found.st_size > limit_bytes:
+            raise StateCorruptError(path, f"is larger than {limit_bytes} bytes")
+        return os.read(fd, limit_bytes)
+    finally:
+        os.close(fd)
+
+
+def unlink_entry(name: str, dirfd: int) -> None:
+    """Remove a file, or a directory and all below it; no error when it is gone."""
+    try:
+        os.unlink(name, dir_fd=dirfd)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        shutil.rmtree(name, ignore_errors=True, dir_fd=dirfd)
