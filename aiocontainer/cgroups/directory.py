@@ -270,7 +270,7 @@ def below(top: int) -> Iterator[tuple[int, str]]:
     names: list[str] = []
     todo = [_subdirectories(here.fileno())]
     try:
-        while todo:
+        while True:
             if todo[-1]:
                 name = todo[-1].pop()
                 with contextlib.suppress(FileNotFoundError):

@@ -46,7 +46,8 @@ def make_root(path: str) -> None:
         return
     except FileNotFoundError:
         make_root(os.path.dirname(path))
-        os.mkdir(path, 0o700)
+        with contextlib.suppress(FileExistsError):  # by somebody who makes it at the same time
+            os.mkdir(path, 0o700)
     # Sticky for an ordinary user: cleaners of $XDG_RUNTIME_DIR and /tmp leave such alone.
     # XDG Base Directory Specification.
     os.chmod(path, 0o700 if os.geteuid() == 0 else 0o1700)

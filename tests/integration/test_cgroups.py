@@ -24,6 +24,7 @@ from aiocontainer.cgroups import (
     Mounts,
     base,
     directory,
+    fs1,
     members,
     open_cgroup,
     read_hierarchies,
@@ -585,6 +586,47 @@ def test_removing_right_after_the_last_exit(cgroup: Cgroup) -> None:
     assert not cgroup.exists()
 
 
+# What is not what it seems
+
+COVERED = """
+import errno, os, subprocess, sys
+from aiocontainer.cgroups import open_cgroup, read_hierarchies
+from aiocontainer.errors import CgroupError
+from aiocontainer.plan.host import CgroupMode
+key, name = sys.argv[1:]
+point = read_hierarchies()[key].point
+mode = CgroupMode.V1 if key else CgroupMode.V2
+def cover(path):
+    subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
+def errno_of(call):
+    try:
+        call()
+    except CgroupError as exc:
+        return errno.errorcode[exc.errno]
+os.mkdir(f"{point}/{name}")
+cover(f"{point}/{name}")
+inside = open_cgroup(mode, {key: f"{point}/{name}/x"})
+print(errno_of(inside.create), os.listdir(f"{point}/{name}"))
+print(errno_of(inside.exists), errno_of(inside.pids))
+covered = open_cgroup(mode, {key: f"{point}/{name}"}, made={key: 0})
+print(errno_of(covered.pids))
+subprocess.run(["umount", f"{point}/{name}"], check=True)
+os.rmdir(f"{point}/{name}")
+late = open_cgroup(mode, {key: f"{point}/{name}"})
+cover(point)
+print(errno_of(late.create), os.listdir(point))
+"""
+
+
+def test_what_is_mounted_over_a_cgroup_is_never_used(kind: str, name: str) -> None:
+    """Invariant 38: one hierarchy's own file system, from its root to the last component."""
+    command = ["unshare", "--mount", "--propagation=private", sys.executable, "-c", COVERED]
+    ended = subprocess.run(
+        [*command, list(roots(kind))[-1], name], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines() == ["EXDEV []", "EXDEV EXDEV", "EXDEV", "EXDEV []"]
+
+
 # What only one version has
 
 
@@ -665,6 +707,30 @@ def test_v1_without_a_devices_controller(name: str) -> None:
         cgroup.remove()  # without any freezer
         assert child.wait(10) == -signal.SIGKILL
     cgroup.close()
+
+
+@pytest.mark.needs("cgroup1")
+def test_v1_freezer_is_told_again_and_given_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = open_cgroup(CgroupMode.V1, {"freezer": f"{read_hierarchies()['freezer'].point}/{name}"})
+    state = fs1._state
+    cgroup.create()
+    try:
+        answers = iter(["FREEZING"] * 40)
+        monkeypatch.setattr(fs1, "_state", lambda each: next(answers, None) or state(each))
+        cgroup.freeze()
+        assert cgroup.is_frozen()
+        cgroup.thaw()
+        monkeypatch.setattr(fs1, "_FREEZE_S", 0.05)
+        monkeypatch.setattr(fs1, "_state", lambda _: "FREEZING")
+        with pytest.raises(CgroupError) as caught:
+            cgroup.freeze()
+        assert caught.value.errno == errno.ETIMEDOUT
+        assert caught.value.path.endswith(f"{name}/freezer.state")
+        monkeypatch.undo()
+        assert not cgroup.is_frozen()
+    finally:
+        cgroup.remove()
+        cgroup.close()
 
 
 @pytest.mark.needs("cgroup1")

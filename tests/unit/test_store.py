@@ -122,6 +122,21 @@ def test_missing_parents_are_made_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(os.stat(tmp_path / "a").st_mode) & 0o777 == 0o700
 
 
+def test_root_that_somebody_else_makes_meanwhile(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir = os.mkdir
+
+    def lose(path: str, mode: int) -> None:
+        mkdir(path, mode)
+        if path == os.path.dirname(root) + "/a":
+            mkdir(path + "/b", mode)
+
+    monkeypatch.setattr(module.os, "mkdir", lose)
+    make_root(os.path.dirname(root) + "/a/b")
+    os.symlink("missing", root)
+    with pytest.raises(FileNotFoundError):
+        make_root(root + "/below")
+
+
 def test_missing_root_is_an_error_unless_made(root: str) -> None:
     with pytest.raises(StoreError) as caught:
         Store(root, make=False)
