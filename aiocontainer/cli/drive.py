@@ -6,7 +6,7 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING, Literal
 
-from aiocontainer import Runtime
+from aiocontainer import Runtime, UnsupportedError
 
 from .signals import catch
 
@@ -59,5 +59,9 @@ def drive(
 
 
 def _runtime(program: Namespace, lifetime: Literal["owner", "detached"]) -> Runtime:
+    if program.rootless != "auto":
+        raise UnsupportedError(
+            f"--rootless {program.rootless}", needs="a later version of aiocontainer", origin="--rootless"
+        )
     manager = "systemd" if program.systemd_cgroup else program.cgroup_manager
     return Runtime(root=program.root, cgroups=_MANAGERS[manager], lifetime=lifetime)

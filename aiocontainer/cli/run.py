@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from .arguments import UsageError
@@ -76,11 +77,16 @@ def _command(args: list[str], options: Namespace) -> Command:
         args,
         rootfs=options.rootfs,
         hostname=options.hostname,
-        env=_variables(options.env),
+        env=_terminal_type(options) | _variables(options.env),
         cwd=options.cwd,
         user=options.user,
         tty=options.tty,
     )
+
+
+def _terminal_type(options: Namespace) -> dict[str, str]:
+    """Return TERM for a terminal that is joined to ours."""
+    return {"TERM": os.environ["TERM"]} if options.tty and "TERM" in os.environ else {}
 
 
 def _variables(words: list[str]) -> dict[str, str]:

@@ -62,6 +62,13 @@ GLOBAL_OPTIONS = (
         default="auto",
     ),
     Option(("--systemd-cgroup",), "short for --cgroup-manager systemd"),
+    Option(
+        ("--rootless",),
+        "whether missing rights to cgroups are forgiven, one of",
+        value="WHETHER",
+        choices=("auto", "true", "false"),
+        default="auto",
+    ),
     Option(("--version", "-v"), "print the version"),
     Option(("--help", "-h"), "show this help"),
 )

@@ -28,7 +28,7 @@ RUNC = {
     "list": "--format -f --quiet -q",
     "spec": "--bundle -b --rootless",
 }
-RUNC_GLOBAL = "--debug --log --log-format --root --systemd-cgroup --help -h --version -v"
+RUNC_GLOBAL = "--debug --log --log-format --root --systemd-cgroup --rootless --help -h --version -v"
 
 
 @pytest.mark.parametrize("name", sorted(RUNC))
