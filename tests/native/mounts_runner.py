@@ -198,6 +198,16 @@ def open_tree(path: str) -> int:
     return fd
 
 
+def options_of(path: str, *added: str) -> set[str]:
+    """Return the attributes of the mount that `path` is on, with others put on top."""
+    with open("/proc/self/mountinfo") as file:
+        mounts = {line.split()[4]: set(line.split()[5].split(",")) for line in file}
+    while path not in mounts:
+        path = os.path.dirname(path)
+    replaced = {"ro": {"rw"}, "noatime": {"relatime"}}
+    return mounts[path].difference(*(replaced.get(name, set()) for name in added)) | set(added)
+
+
 def manifest(directory: str) -> list[tuple[str, int, int, bytes]]:
     """Return everything below a directory, its contents included."""
     found = []
