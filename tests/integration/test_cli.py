@@ -598,3 +598,27 @@ def test_a_plan_needs_no_privilege(bundle: Callable[..., str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "$.mounts[0]" in done.stdout
     assert "$.process.args" in done.stdout
+
+
+@pytest.mark.needs("userns")
+def test_a_user_without_privilege(public_tmp: str, snap: Leaks) -> None:
+    """Nobody can run a command, and sees of the machine what nobody may see."""
+    os.chown(public_tmp, 65534, 65534)
+    os.chmod(public_tmp, 0o700)
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    if subprocess.run([*nobody, *PROGRAM, "--version"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("nobody may not run this interpreter")
+    script = "echo $$ $(id -u); ls /sys/class/net; cat /etc/shadow 2>&1 || touch /usr/mark"
+    done = subprocess.run(
+        [*nobody, *PROGRAM, "run", "--", "sh", "-c", script],
+        env={"PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": public_tmp},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.stdout.split()[:3] == ["1", "0", "lo"]
+    assert "Permission denied" in done.stdout
+    assert "Read-only file system" in done.stderr
+    assert done.returncode == 1
+    assert os.listdir(os.path.join(public_tmp, "aiocontainer")) == []
