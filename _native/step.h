@@ -4,10 +4,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "wire.h"
 
-/* Which call failed: kept beside the errno, so that Python can name it.  X-macro,
-   so that the table of names (in Python) is generated from the same list.  */
+#include "wire.h" /* wants the types above: cffi reads it too, so it includes nothing */
+
 #include "calls.h" /* enum wire_call, CALL_*: also read by cffi */
 
 /* A decoded step.  Strings and data lie in the plan's own mapping.  */
@@ -25,8 +24,8 @@ struct step
 
 struct made_mount
 {
-  const char *target;  /* in the plan's mapping */
-  uint64_t mnt_id;     /* STATX_MNT_ID_UNIQUE where the kernel has it, else STATX_MNT_ID */
+  const char *target; /* in the plan's mapping */
+  uint64_t mnt_id;    /* STATX_MNT_ID_UNIQUE where the kernel has it, else STATX_MNT_ID */
 };
 
 #define MAX_MADE_MOUNTS 1024
@@ -42,23 +41,24 @@ struct late_limit
 /* State carried from step to step.  Every descriptor is close-on-exec; -1 is none.  */
 struct context
 {
-  int control;      /* to the application, or to whoever opened the gate */
-  int rootfd;       /* root of the new root file system, O_PATH */
-  int procfd;       /* private procfs, never attached */
-  int hostprocfd;   /* root of the procfs that we started under, O_PATH; gone before FORK and "created" */
-  int nsdirfd;      /* our own /proc/self/ns of that one, for STEP_VERIFY_NS */
-  int sysctlfd;     /* root of a procfs with sysctls in it; lives from the first STEP_SYSCTL to the last */
-  int nullfd;       /* the host's verified /dev/null, a detached clone ready to be cloned again */
-  int masktreefd;   /* the shared empty read-only tmpfs that covers directories */
-  int sendfd;       /* goes with the next PAUSED */
-  int gatefd;       /* the listening socket of STEP_GATE */
+  int control;    /* to the application, or to whoever opened the gate */
+  int rootfd;     /* root of the new root file system, O_PATH */
+  int procfd;     /* private procfs, never attached */
+  int hostprocfd; /* root of the procfs that we started under, O_PATH; gone before FORK and "created" */
+  int nsdirfd;    /* our own /proc/self/ns of that one, for STEP_VERIFY_NS */
+  int sysctlfd;   /* root of a procfs with sysctls in it; lives from the first STEP_SYSCTL to the last */
+  int nullfd;     /* the host's verified /dev/null, a detached clone ready to be cloned again */
+  int masktreefd; /* the shared empty read-only tmpfs that covers directories */
+  int sendfd;     /* goes with the next PAUSED */
+  int gatefd;     /* the listening socket of STEP_GATE */
   int fd_numbers[FD_NUMBERS]; /* STEP_FD: number -> descriptor, -1 none */
-  const char *program; /* found by STEP_PROGRAM */
-  uint32_t umask;      /* of the payload */
+  const char *program;        /* found by STEP_PROGRAM */
+  uint32_t umask;             /* of the payload */
   bool pivoted;
   struct late_limit core, files; /* RLIMIT_CORE, RLIMIT_NOFILE; core starts as the caller's */
   bool in_userns;                /* STEP_NS_ROOT has run */
-  uint32_t call;       /* enum wire_call of the last failure */
+  bool joined;                   /* STEP_JOIN_NS has run: others share a namespace with us */
+  uint32_t call;                 /* enum wire_call of the last failure */
   struct made_mount made[MAX_MADE_MOUNTS];
   uint32_t made_count;
 };
@@ -79,11 +79,11 @@ const char *string_at (const struct step *s, uint32_t n);
 void drop_fd (int *fd);
 
 /* Executors: 0 or -errno, with ctx->call set on failure.  STEP_EXEC does not return on success.  */
-int do_pause (const struct step *s, struct context *ctx);           /* container.c */
+int do_pause (const struct step *s, struct context *ctx); /* container.c */
 int do_gate (const struct step *s, struct context *ctx);
 int do_fork (const struct step *s, struct context *ctx);
 
-int do_join_cgroup (const struct step *s, struct context *ctx);    /* steps_ns.c */
+int do_join_cgroup (const struct step *s, struct context *ctx); /* steps_ns.c */
 int do_join_ns (const struct step *s, struct context *ctx);
 int do_verify_ns (const struct step *s, struct context *ctx);
 int do_unshare (const struct step *s, struct context *ctx);
@@ -98,23 +98,23 @@ int do_keyring (const struct step *s, struct context *ctx);
 int do_reset (const struct step *s, struct context *ctx);
 int do_sysctl (const struct step *s, struct context *ctx);
 
-int do_propagation (const struct step *s, struct context *ctx);    /* steps_root.c */
+int do_propagation (const struct step *s, struct context *ctx); /* steps_root.c */
 int do_procfs (const struct step *s, struct context *ctx);
 int do_rootfs (const struct step *s, struct context *ctx);
 int do_pivot (const struct step *s, struct context *ctx);
 
-int do_mount (const struct step *s, struct context *ctx);          /* steps_mount.c */
+int do_mount (const struct step *s, struct context *ctx); /* steps_mount.c */
 int do_bind (const struct step *s, struct context *ctx);
 int do_setattr (const struct step *s, struct context *ctx);
 int do_mask (const struct step *s, struct context *ctx);
 int do_readonly (const struct step *s, struct context *ctx);
 int do_verify_mounts (const struct step *s, struct context *ctx);
 
-int do_device (const struct step *s, struct context *ctx);         /* steps_dev.c */
+int do_device (const struct step *s, struct context *ctx); /* steps_dev.c */
 int do_symlink (const struct step *s, struct context *ctx);
 int do_console (const struct step *s, struct context *ctx);
 
-int do_fd (const struct step *s, struct context *ctx);             /* steps_process.c */
+int do_fd (const struct step *s, struct context *ctx); /* steps_process.c */
 int do_rlimit (const struct step *s, struct context *ctx);
 int do_umask (const struct step *s, struct context *ctx);
 int do_bounding (const struct step *s, struct context *ctx);

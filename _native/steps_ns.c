@@ -38,15 +38,15 @@ open_proc (int procfd, const char *path, uint64_t flags, uint64_t resolve)
 }
 
 /* Write one of our own procfs files.  While we are not dumpable they belong to the host's root;
-   so whoever is not that becomes dumpable for the two calls.  That is before the first look at
-   the root file system, when nobody of the container can be near.  */
+   so whoever is not that becomes dumpable for the two calls: only before the first join and the
+   first look at the root file system, when nobody of the container can be near.  */
 static int
 write_own_proc (struct context *ctx, const char *path, const char *text)
 {
   int procfd = ctx->hostprocfd >= 0 ? ctx->hostprocfd : ctx->procfd;
   autoclose int fd = open_proc (procfd, path, O_WRONLY, OWN_PROC);
 
-  if (fd == -EACCES && ctx->rootfd < 0)
+  if (fd == -EACCES && ctx->rootfd < 0 && !ctx->joined)
     {
       (void) sys_prctl (PR_SET_DUMPABLE, 1, 0, 0, 0);
       fd = open_proc (procfd, path, O_WRONLY, OWN_PROC);
@@ -66,6 +66,7 @@ do_join_cgroup (const struct step *s, struct context *ctx)
 int
 do_join_ns (const struct step *s, struct context *ctx)
 {
+  ctx->joined = true;
   return checked (ctx, CALL_SETNS, sys_setns (s->fd, (int) s->a));
 }
 

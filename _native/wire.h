@@ -47,8 +47,8 @@ enum wire_op
 {
   /* Dialogue. */
   STEP_PAUSE = 1,     /* [a kind: enum wire_pause, b 1: dumpable while waiting] answer PAUSED, wait for PROCEED */
-  STEP_GATE = 2,      /* [fd listening socket, a uid allowed to open it] close the control socket, accept one peer, answer PAUSED, wait for PROCEED; the peer's connection is the control socket from here on */
-  STEP_FORK = 3,      /* [a CLONE_NEW* flags] go on in a new sibling (CLONE_PARENT); this process answers SPAWNED with its pidfd and exits */
+  STEP_GATE = 2,      /* [fd listening socket, a uid allowed to open it] close the control socket, accept a peer, answer PAUSED, wait for PROCEED; its connection is the control socket from here on. A peer that goes without PROCEED changes nothing; one that comes too late reads end of file and no PAUSED */
+  STEP_FORK = 3,      /* [a CLONE_NEW* flags] close the host's descriptors and go on in a new sibling (CLONE_PARENT); this process answers SPAWNED with its pidfd and exits 0 */
   /* Namespaces and placement. */
   STEP_JOIN_CGROUP = 10, /* [fd a v1 "tasks" file or v2 "cgroup.procs"] write "0" */
   STEP_JOIN_NS = 11,  /* [fd namespace file or pidfd, a CLONE_NEW* flags] setns(2) */
@@ -97,7 +97,7 @@ enum wire_pause
   PAUSE_MAPS = 1,    /* write uid_map, setgroups, gid_map, limits */
   PAUSE_CGROUP = 2,  /* move us into our cgroup */
   PAUSE_CONSOLE = 3, /* take the pty master */
-  PAUSE_CREATED = 4, /* save the state: from here on we outlive the parent */
+  PAUSE_CREATED = 4, /* save the state: from here on we outlive the parent; directly before STEP_GATE, and only the payload's descriptors, dialogue and gate are still open */
 };
 
 enum wire_reset
@@ -134,7 +134,7 @@ enum wire_pivot
 enum wire_spawn_flag
 {
   SPAWN_INTO_CGROUP = 1, /* clone3(2) CLONE_INTO_CGROUP */
-  SPAWN_OWNED = 2,       /* killed by the spawner when the application is gone */
+  SPAWN_OWNED = 2,       /* killed by the spawner when the application is gone; not what STEP_FORK makes */
 };
 
 struct wire_spawn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 from typing import Final, NamedTuple
 
 from ._lib import ffi, lib
@@ -39,6 +38,7 @@ class Exit(NamedTuple):
 
     code: int | None
     signal: int | None
+    """A number: real-time signals between the first and the last have no name."""
     core_dumped: bool
     rusage: resource.struct_rusage | None
     """What it and the children that it waited for used; None where only the kernel's note of the
@@ -66,7 +66,7 @@ def wait_pidfd(pidfd: int) -> Exit | None:
     usage = _usage(result) if result.usage_known else None
     if result.code == _CLD_EXITED:
         return Exit(result.status, None, False, usage)
-    return Exit(None, signal.Signals(result.status), result.code == _CLD_DUMPED, usage)
+    return Exit(None, result.status, result.code == _CLD_DUMPED, usage)
 
 
 def _usage(result: ffi.CData) -> resource.struct_rusage:

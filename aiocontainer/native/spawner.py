@@ -102,6 +102,8 @@ class Spawner:
             self._control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
         except (BrokenPipeError, ConnectionResetError) as exc:
             raise HelperError("the helper has ended", errno=exc.errno or 0) from exc
+        except OSError as exc:  # ETOOMANYREFS: more descriptors under way than RLIMIT_NOFILE, unix(7)
+            raise HelperError(f"cannot ask the helper: {exc.strerror}", errno=exc.errno or 0) from exc
 
     def close(self) -> None:
         """Let the helper kill what it owns and end, and reap it.  A second call does nothing."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import HelperError, SpecError
 from ._lib import ffi, lib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ..plan.steps import Step
 
 __all__ = [
     "PROCEED",
@@ -54,32 +56,7 @@ _CALLS: Final[dict[int, str]] = {
 }
 
 
-class _Record(Protocol):
-    """The fields of a ``struct wire_step``; `aiocontainer.plan.steps.Record` is one."""
-
-    @property
-    def fd(self) -> int: ...
-    @property
-    def a(self) -> int: ...
-    @property
-    def b(self) -> int: ...
-    @property
-    def c(self) -> int: ...
-    @property
-    def strings(self) -> tuple[str, ...]: ...
-    @property
-    def data(self) -> bytes: ...
-
-
-class _Step(Protocol):
-    @property
-    def op(self) -> int: ...
-    @property
-    def origin(self) -> str: ...
-    def record(self) -> _Record: ...
-
-
-def encode_plan(steps: Sequence[_Step], fd_count: int) -> bytes:
+def encode_plan(steps: Sequence[Step], fd_count: int) -> bytes:
     """Return the plan that names *fd_count* descriptors by index.
 
     `SpecError` with the step's origin where a value cannot be sent: NUL in a string, or too much of
@@ -101,9 +78,9 @@ def assemble_plan(records: Sequence[bytes], fd_count: int) -> bytes:
     return PLAN.pack(lib.WIRE_MAGIC, lib.WIRE_VERSION, size, len(records), fd_count, 0) + body
 
 
-def encode_step(step: _Step) -> bytes:
+def encode_step(step: Step) -> bytes:
     """Return the record of one step; raises as `encode_plan`."""
-    fd, a, b, c, strings, data = step.record()  # type: ignore[misc]  # a NamedTuple; the fast way
+    fd, a, b, c, strings, data = step.record()
     if len(strings) > lib.WIRE_MAX_STRINGS or len(data) > lib.WIRE_MAX_DATA:
         raise SpecError(
             f"{len(strings)} strings and {len(data)} bytes, "
@@ -120,7 +97,7 @@ def encode_step(step: _Step) -> bytes:
     return head + tail + bytes(padding)
 
 
-def _encode_string(string: str, step: _Step) -> bytes:
+def _encode_string(string: str, step: Step) -> bytes:
     try:
         raw = string.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as exc:

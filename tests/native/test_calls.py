@@ -211,3 +211,12 @@ def test_device_filter_is_replaced_not_added(cgroup: str) -> None:
 def test_a_program_that_is_none_is_refused(cgroup: str) -> None:
     with closing(os.open(cgroup, os.O_RDONLY)) as directory, pytest.raises(OSError, match="Invalid"):
         native.attach_device_filter(directory, ALLOW[:8])
+
+
+def test_a_real_time_signal_without_a_name() -> None:
+    process = subprocess.Popen(["/bin/sh", "-c", "kill -40 $$"])
+    with closing(os.pidfd_open(process.pid)) as pidfd:
+        while (ended := native.wait_pidfd(pidfd)) is None:
+            pass
+    process.returncode = 0
+    assert (ended.code, ended.signal) == (None, 40)
