@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 
-pytest_plugins = ["support.containers"]
+pytest_plugins = ["support.containers", "support.guest"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,114 @@
+"""What attacks are made with: a canary on the host, a racer, a careless parent.
+
+AIOCONTAINER_RACE_S is how long each race goes on (seconds; 3 if it is not set), AIOCONTAINER_SWEEP
+how many descriptor numbers are tried (32).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hostile import Canary
+from support.guest import compile_program
+from support.weak import weaken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from support.leaks import Leaks
+
+HERE = os.path.dirname(__file__)
+TESTS = os.path.dirname(HERE)
+
+weaken()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Attackers block the loop as they like."""
+    for item in items:
+        if str(item.path).startswith(HERE):
+            item.add_marker(pytest.mark.may_block("it attacks"))
+
+
+@pytest.fixture
+def canary() -> Iterator[Canary]:
+    """A directory of the host that no container has to do with: afterwards it is as it was.
+
+    Not even for a moment anything was made in it, or changed.
+    """
+    path = tempfile.mkdtemp(prefix="aioc-test-canary-")
+    os.chmod(path, 0o755)
+    try:
+        canary = Canary(path)
+        yield canary
+        canary.check()
+    finally:
+        shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def racer_program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    target = str(tmp_path_factory.mktemp("racer") / "racer")
+    return compile_program(os.path.join(HERE, "racer.c"), target)
+
+
+@pytest.fixture
+def racer(racer_program: str) -> Callable[[str, str], AbstractContextManager[None]]:
+    """Function whose block sees two names exchanged all the time, by a process of its own."""
+
+    @contextlib.contextmanager
+    def race(one: str, other: str) -> Iterator[None]:
+        with subprocess.Popen([racer_program, one, other], stdin=subprocess.PIPE) as process:
+            try:
+                yield
+                assert process.poll() is None, "the race ended early"
+            finally:
+                process.kill()
+
+    return race
+
+
+@pytest.fixture
+def lap() -> Callable[[], bool]:
+    """Function that is true until the time for one race is over."""
+    deadline = time.monotonic() + float(os.environ.get("AIOCONTAINER_RACE_S", "3"))
+    return lambda: time.monotonic() < deadline
+
+
+@pytest.fixture
+def sweep() -> range:
+    """Descriptor numbers to try."""
+    return range(int(os.environ.get("AIOCONTAINER_SWEEP", "32")))
+
+
+@pytest.fixture
+def bad_parent(tmp_path: Any, snap: Leaks) -> Callable[..., dict[str, Any]]:
+    """Function that has a careless program (``bad_parent.py``) run a container; its report.
+
+    Keyword arguments are those of its `Request`.
+    """
+    state = str(tmp_path / "state-of-bad-parent")
+    report = tmp_path / "report.json"
+    snap.watch(state)
+
+    def run(**request: Any) -> dict[str, Any]:
+        request = {"state": state, "report": str(report), **request}
+        command = [sys.executable, os.path.join(HERE, "bad_parent.py"), json.dumps(request)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([TESTS, *sys.path]), "EVIL": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+        assert report.exists(), (done.returncode, done.stdout, done.stderr)
+        found: dict[str, Any] = json.loads(report.read_text())
+        report.unlink()
+        return found
+
+    return run

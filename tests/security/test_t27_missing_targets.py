@@ -1,0 +1,85 @@
+"""T27 (CVE-2024-45310): missing mount points are made through a link, on the host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from hostile import Canary, attempt, links_to, make_link, several
+
+from aiocontainer import Mount, Runtime, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+pytestmark = pytest.mark.needs("root", "gcc", "busybox")
+
+
+@pytest.fixture
+def source(public_tmp: str) -> str:
+    """A directory to be bound, with a file in it."""
+    path = f"{public_tmp}/source"
+    os.makedirs(f"{path}/directory")
+    with open(f"{path}/file", "w") as file:
+        file.write("bound\n")
+    return path
+
+
+def spec(rootfs: str, source: str, below: str) -> Spec:
+    """Mounts whose targets are not there yet: of a file, of a directory, of a new file system."""
+    return Spec.default(["true"], rootfs=rootfs).with_mount(
+        Mount.bind(f"{source}/file", f"{below}/a/b/file"),
+        Mount.bind(f"{source}/directory", f"{below}/c/d"),
+        Mount.tmpfs(f"{below}/e/f/g"),
+    )
+
+
+@pytest.mark.parametrize("where", ["", "directory", "missing", "empty"])
+async def test_link_to_the_host(
+    runtime: Runtime, rootfs: str, source: str, canary: Canary, where: str
+) -> None:
+    for _ in links_to(canary / where, rootfs, "v"):
+        await attempt(runtime, spec(rootfs, source, "/v"))
+        await attempt(runtime, spec(rootfs, source, "/v/deeper"))
+
+
+async def test_target_is_itself_a_link(runtime: Runtime, rootfs: str, source: str, canary: Canary) -> None:
+    os.makedirs(f"{rootfs}/v/a/b")
+    for target in ("file", "missing", "directory"):
+        for _ in links_to(canary / target, rootfs, "v/a/b/file"):
+            await attempt(runtime, spec(rootfs, source, "/v"))
+
+
+async def test_race(
+    runtime: Runtime,
+    rootfs: str,
+    source: str,
+    canary: Canary,
+    racer: Callable[[str, str], AbstractContextManager[None]],
+    lap: Callable[[], bool],
+) -> None:
+    """A part of the path is a directory and a link to the host by turns; what was made goes again."""
+    os.mkdir(f"{rootfs}/v")
+    make_link(canary.path, f"{rootfs}/other")
+    worked = 0
+    with racer(f"{rootfs}/v", f"{rootfs}/other"):
+        while lap():
+            worked += getattr(await attempt(runtime, spec(rootfs, source, "/v")), "exit", None) is not None
+            for name in ("v", "other"):
+                for made in ("a", "c", "e"):
+                    if not os.path.islink(f"{rootfs}/{name}"):
+                        shutil.rmtree(f"{rootfs}/{name}/{made}", ignore_errors=True)
+    assert worked
+
+
+async def test_shared_rootfs(runtime: Runtime, rootfs: str, source: str) -> None:
+    """Containers that make the same targets at the same time do not trip over each other."""
+    for _ in range(5):
+        ended = await several(
+            (runtime.run(spec(rootfs, source, "/v")) for _ in range(8)), at_once=8
+        )
+        assert all(done.exit.clean for done in ended)
+        shutil.rmtree(f"{rootfs}/v")
