@@ -13,7 +13,6 @@ from .. import native
 from .._aio import OwnedFd
 from ..errors import SpecError
 from ..plan.flags import NAMESPACES
-from ..plan.host import CgroupMode
 from ..plan.plan import (
     CgroupTasks,
     GateSocket,
@@ -88,8 +87,8 @@ class Sources:
 
 
 def birth_cgroup(cgroup: Cgroup) -> int:
-    """Return the directory that clone3(2) is to place a process in, or -1 where it cannot: v1, none."""
-    return cgroup.dirfd() if cgroup.mode is CgroupMode.V2 else -1
+    """Return the cgroup2 directory that clone3(2) is to place a process in, or -1 where there is none."""
+    return cgroup.dirfd() if "" in cgroup.paths else -1
 
 
 def cgroup_record(cgroup: Cgroup) -> CgroupRecord:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from .._aio import OwnedFd
 from ..cgroups import open_cgroup
 from ..errors import StateCorruptError, StateError
@@ -48,7 +50,7 @@ class Found:
 def find(environment: Environment, id: str) -> Found:
     """Look a container up.  In a thread; `NotFoundError`, `StateCorruptError`."""
     state = environment.store.load(id)
-    return Found(state, _recorded_cgroup(state.cgroup), open_process(state.identity))
+    return Found(state, _recorded_cgroup(state.cgroup, state.boot_id), open_process(state.identity))
 
 
 def remove_damaged(environment: Environment, id: str) -> None:
@@ -62,10 +64,19 @@ def remove_damaged(environment: Environment, id: str) -> None:
             record = store.load_record(id)
         except StateCorruptError:
             record = None
-        if record is not None and record.boot_id == boot_id():
-            _recorded_cgroup(record.cgroup).remove()
+        if record is not None:
+            _recorded_cgroup(_only_made(record.cgroup), record.boot_id).remove()
         store.remove(id)
 
 
-def _recorded_cgroup(record: CgroupRecord) -> Cgroup:
+def _only_made(record: CgroupRecord) -> CgroupRecord:
+    """Leave out where nothing was to be made: whose processes are there is not known."""
+    paths = {hierarchy: path for hierarchy, path in record.paths.items() if record.made.get(hierarchy)}
+    return replace(record, paths=paths)
+
+
+def _recorded_cgroup(record: CgroupRecord, boot: str) -> Cgroup:
+    """Open a cgroup again; one of an earlier boot is gone, and its path may be somebody else's now."""
+    if boot != boot_id():
+        return open_cgroup(CgroupMode.NONE, {})
     return open_cgroup(CgroupMode(record.mode), record.paths, made=record.made)

@@ -14,14 +14,15 @@ from .plan import CgroupPlan, CgroupTasks
 from .steps import JoinCgroup, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ..spec import Linux
     from .draft import Draft
     from .host import Host
     from .options import Options
+    from .plan import PlanFd
 
-__all__ = ["cgroup_paths", "cgroup_plan", "cgroup_steps"]
+__all__ = ["cgroup_paths", "cgroup_plan", "cgroup_steps", "join_steps"]
 
 ORIGIN = "$.linux.cgroupsPath"
 _SYSTEMD_FIELDS = 3
@@ -86,8 +87,15 @@ def _directory(mount: str, base: str, name: str) -> str:
 
 
 def cgroup_steps(draft: Draft) -> Iterator[Step]:
-    """Yield the steps that enter the cgroup; in v2 the process is born there: CLONE_INTO_CGROUP."""
-    if draft.cgroup is None or draft.cgroup.mode is not CgroupMode.V1:
-        return
-    for hierarchy in draft.cgroup.paths:
-        yield JoinCgroup(ORIGIN, draft.pass_fd(CgroupTasks(hierarchy)), hierarchy)
+    """Yield the steps that enter the cgroups of v1; cgroup2 is where the process is born."""
+    if draft.cgroup is not None:
+        yield from join_steps(draft.cgroup.paths, ORIGIN, draft.pass_fd)
+
+
+def join_steps(
+    hierarchies: Iterable[str], origin: str, pass_fd: Callable[[PlanFd], int]
+) -> Iterator[JoinCgroup]:
+    """Yield one step for each hierarchy but cgroup2, which clone3(2) enters: CLONE_INTO_CGROUP."""
+    for hierarchy in hierarchies:
+        if hierarchy:
+            yield JoinCgroup(origin, pass_fd(CgroupTasks(hierarchy)), hierarchy)

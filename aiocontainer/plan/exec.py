@@ -8,15 +8,14 @@ from msgspec.structs import replace
 
 from ..errors import UnsupportedError
 from ..spec import check_process
+from .cgroup import join_steps
 from .compile import check_size, keyring_name
 from .flags import CLONE_NEWPID, NAMESPACES, PAUSE_CONSOLE
-from .host import CgroupMode
-from .plan import CgroupTasks, InitPidfd, Plan
+from .plan import InitPidfd, Plan
 from .process import Payload, check_terminal, raised_limits
 from .rootfs import console_step
 from .steps import (
     Fork,
-    JoinCgroup,
     JoinNamespace,
     Keyring,
     NamespaceRoot,
@@ -63,7 +62,7 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
     )
     fds: list[PlanFd] = []
     raised = raised_limits(payload.limits, host)
-    steps = tuple(_steps(process, host, options, payload, raised if joined else (), fds))
+    steps = tuple(_steps(process, options, payload, raised if joined else (), fds))
     check_size(steps, fds)
     return Plan(steps=steps, fds=tuple(fds), warnings=(*warnings, *payload.warnings))
 
@@ -94,7 +93,6 @@ def _setgroups_denied(spec: Spec, host: Host, *, joined: bool) -> bool:
 
 def _steps(
     process: Process,
-    host: Host,
     options: ExecOptions,
     payload: Payload,
     raised: tuple[Rlimit, ...],
@@ -106,9 +104,7 @@ def _steps(
         fds.append(what)
         return len(fds) - 1
 
-    if host.cgroup_mode is CgroupMode.V1:
-        for hierarchy in options.cgroup_paths:
-            yield JoinCgroup("", pass_fd(CgroupTasks(hierarchy)), hierarchy)
+    yield from join_steps(options.cgroup_paths, "", pass_fd)
     if process.oom_score_adj is not None:
         yield OomScore(f"{ORIGIN}.oomScoreAdj", process.oom_score_adj)
     yield from raised
