@@ -207,6 +207,7 @@ spawner_main (int control, const struct caller_limits *limits)
     {
       int count = sys_epoll_wait (epoll, events, EVENTS, -1);
 
+      more = count >= 0;
       for (int i = 0; i < count; i++)
         if (events[i].data.fd != control)
           disown (epoll, events[i].data.fd);

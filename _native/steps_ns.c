@@ -13,13 +13,13 @@
 #define KEY_USR_SEARCH 0x00080000U
 #define KEY_OTH_SEARCH 0x00000008U
 
+/* In one write or not at all: procfs and cgroupfs files take a value in one piece.  */
 static int
-write_all (int fd, const char *text)
+write_value (int fd, const char *text)
 {
   size_t size = strlen (text);
   ssize_t n = sys_write (fd, text, size);
 
-  /* One write or nothing: procfs and cgroupfs files take a value in one piece.  */
   return n < 0 ? (int) n : (size_t) n == size ? 0 : -EIO;
 }
 
@@ -54,13 +54,13 @@ write_own_proc (struct context *ctx, const char *path, const char *text)
     }
   if (fd < 0)
     return checked (ctx, CALL_OPENAT2, fd);
-  return checked (ctx, CALL_WRITE, write_all (fd, text));
+  return checked (ctx, CALL_WRITE, write_value (fd, text));
 }
 
 int
 do_join_cgroup (const struct step *s, struct context *ctx)
 {
-  return checked (ctx, CALL_WRITE, write_all (s->fd, "0"));
+  return checked (ctx, CALL_WRITE, write_value (s->fd, "0"));
 }
 
 int
@@ -309,5 +309,5 @@ do_sysctl (const struct step *s, struct context *ctx)
   file = open_proc (sys, s->first, O_WRONLY, OWN_PROC | RESOLVE_NO_SYMLINKS);
   if (file < 0)
     return checked (ctx, CALL_OPENAT2, file);
-  return checked (ctx, CALL_WRITE, write_all (file, string_at (s, 1)));
+  return checked (ctx, CALL_WRITE, write_value (file, string_at (s, 1)));
 }
