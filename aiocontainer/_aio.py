@@ -6,7 +6,9 @@ Nothing here knows about containers.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["OwnedFd", "finish", "in_thread", "undo"]
 
 T = TypeVar("T")
+
+_MOST_WORKERS = 4 * (os.cpu_count() or 1)
 
 
 async def finish(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -50,19 +54,27 @@ async def undo(failure: BaseException, work: Callable[[], Coroutine[Any, Any, ob
     await finish(quietly)
 
 
-async def in_thread(work: Callable[[], T], *, undo: Callable[[T], object] | None = None) -> T:
+async def in_thread(
+    work: Callable[[], T],
+    *,
+    undo: Callable[[T], object] | None = None,
+    interrupt: Callable[[], object] | None = None,
+) -> T:
     """Run one batch of blocking calls in a worker thread.
 
     A cancelled waiter cannot stop a thread; so the batch always ends before the cancellation goes
-    on, and what it acquired is given back by *undo* (run in a thread too).
+    on, hastened by *interrupt* (called on the loop), and what it acquired is given back by *undo*
+    (run in a thread too).
     """
     loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(None, work)
+    future = loop.run_in_executor(_workers(), work)
     cancelled: asyncio.CancelledError | None = None
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError as exc:
         cancelled = exc
+        if interrupt is not None and not future.done():
+            interrupt()
     while not future.done():
         try:
             await asyncio.wait([future])
@@ -72,6 +84,15 @@ async def in_thread(work: Callable[[], T], *, undo: Callable[[T], object] | None
         result = future.result()
         await finish(lambda: in_thread(lambda: undo(result)))
     raise cancelled
+
+
+@functools.cache
+def _workers() -> ThreadPoolExecutor:
+    """Return the threads of this package, apart from those of the application: neither waits for the other.
+
+    Not many: what containers wait for are locks of the kernel, which more threads only make longer.
+    """
+    return ThreadPoolExecutor(_MOST_WORKERS, thread_name_prefix="aiocontainer")
 
 
 class OwnedFd:

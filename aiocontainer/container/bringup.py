@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .._aio import in_thread
 from ..console import Pty, send_master
 from ..errors import HelperError
+from ..events import Exits
 from .launch import Launch
 from .process import Process
 from .stdio import Streams
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .._aio import OwnedFd
     from ..plan.plan import Plan
     from .fds import Sources
+    from .launch import Launched
     from .stdio import Redirects
 
 __all__ = ["Bringup"]
@@ -27,16 +29,18 @@ __all__ = ["Bringup"]
 class Bringup:
     """Held by create and by exec until the process is theirs to hand out.
 
-    `send` runs in a thread.  `undo` may be called at any time, and kills and closes whatever is there.
+    `send`, `launched` and `take_console` run in a thread, `process` and `undo` on the loop.  `undo` may
+    be called whenever no thread is at it, and kills and closes whatever is there.
     """
 
     def __init__(self, redirects: Redirects, console_socket: str | None) -> None:
         self._redirects = redirects
         self._console_socket = console_socket
         self._launch: Launch | None = None
+        self._launched: Launched | None = None
         self._ends: dict[int, OwnedFd] = {}
+        self._master: OwnedFd | None = None
         self._streams: Streams | None = None
-        self._console: Pty | None = None
         self._process: Process | None = None
 
     def send(
@@ -58,8 +62,8 @@ class Bringup:
             for end in payload.values():
                 stack.enter_context(end)
             fds = sources(payload, stack).open(plan, stack)
-            self._launch = Launch(spawner, plan, owned=owned)
-            self._launch.send(wire, fds, cgroup_fd)
+            self._launch = Launch(plan, owned=owned)
+            self._launch.send(spawner, wire, fds, cgroup_fd)
 
     @property
     def launch(self) -> Launch:
@@ -67,38 +71,50 @@ class Bringup:
         assert self._launch is not None, "nothing was sent"
         return self._launch
 
-    async def process(self, args: Sequence[str]) -> Process:
-        """Return the process that counts, with its streams; it stays ours to undo."""
-        self._streams = await Streams.connect(self._ends)
-        pid, exits = await self.launch.process()
-        self._process = Process(pid, exits, args, streams=self._streams, console=self._console)
-        return self._process
+    def interrupt(self) -> None:
+        """Make the thread that waits for the helper give up, soon."""
+        if self._launch is not None:
+            self._launch.interrupt()
 
-    async def take_console(self) -> None:
+    def launched(self) -> Launched:
+        """Take over the process that counts; it stays ours to undo."""
+        if self._launched is None:
+            self._launched = self.launch.process()
+        return self._launched
+
+    def take_console(self) -> None:
         """Take the terminal's master that the helper handed over, or send it on to the console socket."""
         dialogue = self.launch.channel.dialogue
-        master, dialogue.handed = dialogue.handed, None
-        if master is None:
+        self._master, dialogue.handed = dialogue.handed, None
+        if self._master is None:
             raise HelperError("the helper sent no terminal")
-        path = self._console_socket
-        if path is None:
-            self._console = Pty(master)
-            if self._process is not None:
-                self._process.console = self._console
-            return
-        with master:
-            await in_thread(lambda: send_master(path, master.fileno()))
+        if self._console_socket is not None:
+            with self._master as master:
+                send_master(self._console_socket, master.fileno())
+            self._master = None
+
+    async def process(self, args: Sequence[str]) -> Process:
+        """Return the process with its streams; it stays ours to undo until the caller has it."""
+        assert self._launched is not None, "nothing was launched"
+        exits = Exits(self._launched.pidfd)
+        console = Pty(self._master) if self._master is not None else None
+        self._process = Process(self._launched.pid, exits, args, console=console)
+        self._streams = await Streams.connect(self._ends)
+        self._process.attach(self._streams)
+        return self._process
 
     async def undo(self) -> None:
         """Leave nothing of it."""
         if self._process is not None:
             await self._process.end()
             self._process.close()
+        elif self._launched is not None:
+            self._process = Process(self._launched.pid, Exits(self._launched.pidfd), ())
+            await self._process.end()
+            self._process.close()
         if self._launch is not None:
-            await self._launch.abort()
-        if self._streams is not None:
-            self._streams.close()
-        if self._console is not None:
-            self._console.close()
+            await in_thread(self._launch.abort)
+        if self._master is not None:
+            self._master.close()
         for end in self._ends.values():
             end.close()

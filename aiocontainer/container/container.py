@@ -16,13 +16,12 @@ from ..errors import NotFoundError, NotRunningError, StateError, UnsupportedErro
 from .entering import Entering, ExecOptions
 from .exit import ExitStatus
 from .process import Process, SignalName, signal_number
-from .starting import knock, start_gate
+from .starting import start_gate
 from .status import Status, after, require
 from .stdio import Redirects
 
 if TYPE_CHECKING:
     import os
-    import socket
     from collections.abc import Callable, Sequence
 
     from ..cgroups import Cgroup
@@ -347,18 +346,13 @@ class Container:
             if self._deleted or self._process is None or self._process.exit is not None:
                 after(Status.STOPPED, "start", id=self.id)
             assert self._process is not None
-            lock, gate = await self._locked(self._knock)
-            with lock:
-                await start_gate(self._record, gate)
+            await self._locked(self._go)
             self._process.started()
 
-    def _knock(self, lock: Lock) -> tuple[Lock, socket.socket]:
-        try:
+    def _go(self, lock: Lock) -> None:
+        with lock:
             after(self._look(), "start", id=self.id)
-            return lock, knock(self._environment.store, self.id)
-        except BaseException:
-            lock.release()
-            raise
+            start_gate(self._environment.store, self._record)
 
     async def _freeze(self, operation: str, change: Callable[[], None]) -> None:
         async with self._turn:

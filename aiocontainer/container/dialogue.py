@@ -1,13 +1,12 @@
 """The bootstrap dialogue: which replies may come when, and the socket on which they come.
 
-`Dialogue` is pure over replies; `Channel` reads and writes them.  ``wire.h`` has the protocol: after
-the plan one verb goes down (PROCEED) and SPAWNED, PAUSED and FAILED come up; end of file after the
-last PROCEED means that execve(2) worked.
+`Dialogue` is pure over replies; `Channel` reads and writes them, blocking, in a thread.  ``wire.h`` has
+the protocol: after the plan one verb goes down (PROCEED) and SPAWNED, PAUSED and FAILED come up; end of
+file after the last PROCEED means that execve(2) worked.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -93,46 +92,44 @@ class Dialogue(Generic[T]):
 
 
 class Channel(Generic[T]):
-    """One control socket on the running loop: feeds its dialogue as messages come.
+    """One control socket, read by whichever thread does the talking.
 
     `ended` is set at end of file.  A refused reply or a failed step is kept, and raised from whatever
-    waits next; reading goes on, because SPAWNED has another sender and may come after it.
+    waits next; `settled` reads on, because SPAWNED has another sender and may come after it.
     """
 
     def __init__(self, sock: socket.socket, dialogue: Dialogue[T]) -> None:
-        """Take over *sock*, which must not block."""
+        """Take over *sock*."""
         self.dialogue = dialogue
         self.ended = False
         self._sock = sock
         self._failure: ContainerError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._watching = True
-        self._loop.add_reader(sock.fileno(), self._readable)
 
-    async def spawned(self, count: int) -> Spawned:
+    def spawned(self, count: int) -> Spawned:
         """Wait until *count* processes were announced, and return the last of these."""
         dialogue = self.dialogue
-        await self._until(lambda: len(dialogue.spawned) >= count, "before its process was announced")
+        self._until(lambda: len(dialogue.spawned) >= count, "before its process was announced")
         return dialogue.spawned[count - 1]
 
-    async def paused(self) -> T:
+    def paused(self) -> T:
         """Wait until the plan pauses, and return the step."""
         dialogue = self.dialogue
-        await self._until(lambda: dialogue.paused is not None, "in the middle of its plan")
+        self._until(lambda: dialogue.paused is not None, "in the middle of its plan")
         assert dialogue.paused is not None
         return dialogue.paused
 
-    async def paused_or_executed(self) -> T | None:
+    def paused_or_executed(self) -> T | None:
         """Wait until the plan pauses, or for end of file, which says that execve(2) worked."""
         dialogue = self.dialogue
-        await self._until(lambda: self.ended or dialogue.paused is not None, "")
+        self._until(lambda: self.ended or dialogue.paused is not None, "")
         return dialogue.paused
 
-    async def settled(self, count: int) -> None:
+    def settled(self, count: int, timeout_s: float) -> None:
         """Wait until *count* processes were announced or nothing more can come; failures are kept."""
-        while len(self.dialogue.spawned) < count and not self.ended:
-            await self._next()
+        with contextlib.suppress(TimeoutError):
+            self._sock.settimeout(timeout_s)
+            while len(self.dialogue.spawned) < count and not self.ended:
+                self._receive()
 
     def proceed(self) -> None:
         """Let the paused plan go on; a helper that is gone shows at the next wait."""
@@ -140,61 +137,51 @@ class Channel(Generic[T]):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._sock.send(native.PROCEED)
 
+    def interrupt(self) -> None:
+        """Make the thread that waits see the end of file; from any thread.
+
+        The helper sees it too.  Only for when all its processes were announced: nobody would ever
+        know of one announced later.
+        """
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close the socket: a helper that waits on it ends itself."""
-        self._unwatch()
         self._sock.close()
 
-    async def _until(self, reached: Callable[[], bool], missing: str) -> None:
+    def _until(self, reached: Callable[[], bool], missing: str) -> None:
         while not reached():
             if self._failure is not None:
                 raise self._failure
             if self.ended:
                 raise HelperError(f"the helper ended {missing}")
-            await self._next()
+            self._receive()
         if self._failure is not None:
             raise self._failure
 
-    async def _next(self) -> None:
-        """Wait until something was read."""
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _readable(self) -> None:
-        while self._watching:
-            try:
-                self._receive()
-            except BlockingIOError:
-                break
-            except ContainerError as exc:
-                self._failure = self._failure or exc
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
     def _receive(self) -> None:
+        """Read one message, or the end of file."""
         try:
             data, ancillary, flags, _ = self._sock.recvmsg(_REPLY_SPACE, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # the peer went with a message unread: the end all the same
-            data, ancillary, flags = b"", [], 0
+            self.ended = True
+            return
         fds = _descriptors(ancillary)
+        if not data and not fds:
+            self.ended = True
+            return
+        try:
+            self._take(data, fds, flags)
+        except ContainerError as exc:
+            self._failure = self._failure or exc
+
+    def _take(self, data: bytes, fds: list[int], flags: int) -> None:
         if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
             for fd in fds:
                 os.close(fd)
             raise HelperError("the helper sent more than a reply")
-        if not data and not fds:
-            self.ended = True
-            self._unwatch()
-            return
         self.dialogue.feed(native.decode_reply(data, fds))
-
-    def _unwatch(self) -> None:
-        if self._watching:
-            self._watching = False
-            if not self._loop.is_closed():
-                self._loop.remove_reader(self._sock.fileno())
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

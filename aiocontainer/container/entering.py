@@ -123,9 +123,8 @@ class Entering:
         """Return the process once execve(2) has worked; `BootstrapError` where it has not."""
         try:
             with self._init.duplicate() as pidfd:
-                await in_thread(lambda: self._prepare(pidfd.fileno()))
+                await in_thread(lambda: self._enter(pidfd.fileno()), interrupt=self._up.interrupt)
             process = await self._up.process(self._process.args)
-            await self._bootstrap()
         except BaseException as exc:
             await undo(exc, self._up.undo)
             raise
@@ -133,8 +132,21 @@ class Entering:
         self._up.launch.close()
         return process
 
+    # In a thread ------------------------------------------------------------------------------------
+
+    def _enter(self, init: int) -> None:
+        """Send the plan, and do the parent's part until execve(2) has worked."""
+        self._prepare(init)
+        self._up.launched()
+        channel = self._up.launch.channel
+        while (step := channel.paused_or_executed()) is not None:
+            if not isinstance(step, Pause) or step.kind != PAUSE_CONSOLE:
+                raise HelperError(f"nothing to do at {step}")
+            self._up.take_console()
+            channel.proceed()
+
     def _prepare(self, init: int) -> None:
-        """Compile, open what is passed, send the plan.  In a thread."""
+        """Compile, open what is passed, send the plan."""
         plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
         cgroup_fd, owned = birth_cgroup(self._cgroup), self._environment.owned
         self._up.send(
@@ -165,11 +177,3 @@ class Entering:
             return None
         with root:
             return find_home(self._process, root.fileno())
-
-    async def _bootstrap(self) -> None:
-        channel = self._up.launch.channel
-        while (step := await channel.paused_or_executed()) is not None:
-            if not isinstance(step, Pause) or step.kind != PAUSE_CONSOLE:
-                raise HelperError(f"nothing to do at {step}")
-            await self._up.take_console()
-            channel.proceed()

@@ -1,17 +1,16 @@
-"""One plan on its way: sent to the spawner, its processes watched, and undone if it comes to that."""
+"""One plan on its way: sent to the spawner, its processes reaped or handed out, undone if need be."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import select
 import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import native
 from .._aio import OwnedFd
 from ..errors import HelperError
-from ..events import Exits
 from ..plan.steps import Fork
 from .dialogue import Channel, Dialogue
 
@@ -20,98 +19,112 @@ if TYPE_CHECKING:
 
     from ..plan.plan import Plan
     from ..plan.steps import Step
+    from .dialogue import Spawned
 
-__all__ = ["Launch"]
+__all__ = ["Launch", "Launched"]
 
-_ABORT_S = 10.0
-"""How long an aborted plan may take to say which processes it made before they are killed unheard."""
+_ABORT_S: Final = 10.0
+"""How long an aborted plan may take to say which processes it made, and a killed one to end."""
+
+
+class Launched(NamedTuple):
+    """The process that a plan was for; whoever has it owns the pidfd."""
+
+    pid: int
+    pidfd: OwnedFd
 
 
 class Launch:
     """The processes of one plan, from the request to the moment when execve(2) has worked.
 
-    `send` runs in a thread, everything else on the loop.  `abort` undoes whatever there is by then,
-    and may be called at any time.
+    Everything blocks, and runs in one thread at a time; only `interrupt` may come from another.
     """
 
-    def __init__(self, spawner: native.Spawner, plan: Plan, *, owned: bool) -> None:
-        self.plan = plan
-        self._spawner = spawner
+    def __init__(self, plan: Plan, *, owned: bool) -> None:
+        self._plan = plan
         self._owned = owned
-        self._socket: socket.socket | None = None
         self._channel: Channel[Step] | None = None
-        self._exits: list[Exits] = []
+        self._interrupted = False
         self._processes = 1 + sum(isinstance(step, Fork) for step in plan.steps)
 
-    def send(self, wire: bytes, fds: Sequence[int], cgroup_fd: int) -> None:
-        """Send the plan and its descriptors, which stay the caller's; blocks only while the queue is full."""
+    def send(self, spawner: native.Spawner, wire: bytes, fds: Sequence[int], cgroup_fd: int) -> None:
+        """Send the plan, as *wire* says it, with its descriptors, which stay the caller's."""
         ours, helpers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        self._socket = ours
-        ours.setblocking(False)
         with helpers, OwnedFd(native.sealed_plan(wire)) as plan:
-            self._spawner.request(
+            self._channel = Channel(ours, Dialogue(self._plan.steps))
+            spawner.request(
                 plan_fd=plan.fileno(),
                 control=helpers.fileno(),
                 fds=fds,
-                clone_flags=self.plan.clone_flags,
+                clone_flags=self._plan.clone_flags,
                 cgroup_fd=cgroup_fd,
                 owned=self._owned,
             )
 
     @property
     def channel(self) -> Channel[Step]:
-        """The dialogue; attached to the running loop at the first use after `send`."""
+        """The dialogue; there is one from `send` on."""
         if self._channel is None:
-            if self._socket is None:
-                raise HelperError("nothing was sent to the helper")
-            self._channel = Channel(self._socket, Dialogue(self.plan.steps))
+            raise HelperError("nothing was sent to the helper")
         return self._channel
 
-    async def process(self) -> tuple[int, Exits]:
-        """Return pid and exit watch of the process that counts: the last that the plan makes.
+    def born(self) -> Spawned:
+        """Return the first process of the plan, which stays ours."""
+        self.channel.spawned(1)
+        self._check_interrupted()
+        return self.channel.dialogue.spawned[0]
 
-        The caller owns the watch.  Those before it end by themselves, and are waited for here.
+    def process(self) -> Launched:
+        """Hand out the process that counts: the last that the plan makes.
+
+        Those before it end by themselves, and are reaped here.
         """
-        process = await self.channel.spawned(self._processes)
-        pid = process.pid
-        self._watch()
-        for passing in self._exits[:-1]:
-            await passing.wait()
-            passing.close()
-        exits = self._exits.pop()
-        self._exits.clear()
+        self.channel.spawned(self._processes)
+        self._check_interrupted()
+        spawned = self.channel.dialogue.spawned
+        while len(spawned) > 1:
+            _reap(spawned[0])
+            del spawned[0]
         self._processes = 0  # nothing is left that abort would have to kill
-        return pid, exits
+        last = spawned.pop()
+        return Launched(last.pid, last.pidfd)
+
+    def interrupt(self) -> None:
+        """Make the thread that waits for the helper give up, soon; from any thread."""
+        self._interrupted = True
+        if self._channel is not None and len(self._channel.dialogue.spawned) >= self._processes:
+            self._channel.interrupt()
+
+    def abort(self) -> None:
+        """Kill and reap every process that the plan has made and that nobody has taken over."""
+        if self._channel is None:
+            return
+        self._channel.settled(self._processes, _ABORT_S)
+        self._channel.close()
+        spawned = self._channel.dialogue.spawned
+        for process in spawned:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process.pidfd.fileno(), signal.SIGKILL)
+        while spawned:
+            _reap(spawned.pop())
 
     def close(self) -> None:
         """Close the control socket."""
         if self._channel is not None:
             self._channel.close()
-        elif self._socket is not None:
-            self._socket.close()
 
-    async def abort(self) -> None:
-        """Kill and reap every process that the plan has made and that nobody has taken over."""
-        if self._socket is None:
-            return
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ABORT_S):
-                    await self.channel.settled(self._processes)
-            self._watch()
-            for exits in self._exits:
-                exits.send_signal(signal.SIGKILL)
-            self.close()
-            for exits in self._exits:
-                await exits.wait()
-        finally:
-            self.close()
-            for exits in self._exits:
-                exits.close()
-            self._exits.clear()
+    def _check_interrupted(self) -> None:
+        """Give up now: `interrupt` came before the processes were announced."""
+        if self._interrupted:
+            raise HelperError("interrupted")
 
-    def _watch(self) -> None:
-        """Take over the pidfds announced so far."""
-        spawned = self.channel.dialogue.spawned
-        self._exits += [Exits(process.pidfd) for process in spawned]
-        spawned.clear()
+
+def _reap(process: Spawned) -> None:
+    """Wait for a process that is about to end, and close its pidfd."""
+    with process.pidfd as pidfd:
+        poll = select.poll()
+        poll.register(pidfd.fileno(), select.POLLIN)
+        if not poll.poll(int(_ABORT_S * 1000)):
+            raise HelperError(f"process {process.pid} of the helper does not end")
+        with contextlib.suppress(ChildProcessError):  # reaped already, by whoever waits for all children
+            native.wait_pidfd(pidfd.fileno())

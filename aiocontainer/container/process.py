@@ -62,15 +62,14 @@ class Process:
         exits: Exits,
         args: Sequence[str],
         *,
-        streams: Streams | None = None,
         console: Pty | None = None,
     ) -> None:
-        """Take over *exits*, *streams* and *console*."""
+        """Take over *exits* and *console*."""
         self.pid = pid
         self.args = tuple(args)
         self.console = console
         self._exits = exits
-        self._streams = streams or Streams()
+        self._streams = Streams()
         self._started: tuple[float, float] | None = None
 
     @property
@@ -120,6 +119,10 @@ class Process:
     def terminate(self) -> bool:
         """Send SIGTERM; False if it has ended."""
         return self.send_signal(signal.SIGTERM)
+
+    def attach(self, streams: Streams) -> None:
+        """Take over *streams*."""
+        self._streams = streams
 
     def fileno(self) -> int:
         """Return the pidfd, which stays ours; ValueError once the process has ended."""

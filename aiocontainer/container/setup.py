@@ -80,22 +80,31 @@ class Setup:
     async def run(self) -> Created:
         """Do it all; on failure or cancellation nothing is left."""
         try:
-            await in_thread(self._prepare)
-            await self._bootstrap()
+            state = await in_thread(self._create, interrupt=self._up.interrupt)
             process = await self._up.process(self._args)
-            with process.duplicate() as pidfd:
-                state = await in_thread(lambda: self._save(process.pid, pidfd.fileno()))
         except BaseException as exc:
             await undo(exc, self._undo)
             raise
-        self._up.launch.channel.proceed()  # from here on the init outlives us
         self._up.launch.close()
         assert self._cgroup is not None
         assert self._lock is not None
         self._lock.release()
         return Created(state, self._spec, self._cgroup, process)
 
+    @property
+    def _args(self) -> tuple[str, ...]:
+        return self._spec.process.args if self._spec.process is not None else ()
+
     # In a thread ------------------------------------------------------------------------------------
+
+    def _create(self) -> State:
+        """Send the plan, do the parent's part at each pause, and make the state durable."""
+        self._prepare()
+        self._bootstrap()
+        launched = self._up.launched()
+        state = self._save(launched.pid, launched.pidfd.fileno())
+        self._up.launch.channel.proceed()  # from here on the init outlives us
+        return state
 
     def _prepare(self) -> None:
         """Compile, record, make cgroup and gate, open what is passed, send the plan.
@@ -198,35 +207,28 @@ class Setup:
             "gate": self._gate,
         }
 
-    # On the loop ------------------------------------------------------------------------------------
-
-    @property
-    def _args(self) -> tuple[str, ...]:
-        process = self._spec.process
-        return tuple(process.args or ()) if process is not None else ()
-
-    async def _bootstrap(self) -> None:
+    def _bootstrap(self) -> None:
         """Do the parent's part at each pause, up to the last before the gate."""
         channel = self._up.launch.channel
         while True:
-            step = await channel.paused()
+            step = channel.paused()
             if not isinstance(step, Pause):
                 raise HelperError("the helper passed its gate before it was created")
             if step.kind == PAUSE_CREATED:
                 return
-            await self._meet(step)
+            self._meet(step)
             channel.proceed()
 
-    async def _meet(self, step: Pause) -> None:
+    def _meet(self, step: Pause) -> None:
         if step.kind == PAUSE_CONSOLE:
-            await self._up.take_console()
+            self._up.take_console()
         elif step.kind == PAUSE_MAPS:
-            process = await self._up.launch.channel.spawned(1)
-            host = self._environment.host
-            pid, pidfd = process.pid, process.pidfd.fileno()
-            await in_thread(lambda: prepare_namespace(self._plan, host, pid, pidfd))
+            process = self._up.launch.born()
+            prepare_namespace(self._plan, self._environment.host, process.pid, process.pidfd.fileno())
         else:
             raise HelperError(f"nothing to do at {step}")
+
+    # On the loop ------------------------------------------------------------------------------------
 
     async def _undo(self) -> None:
         """Leave nothing of what was made so far."""

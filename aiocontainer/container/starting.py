@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ..plan.plan import Plan
     from ..store import State, Store
 
-__all__ = ["gate_facts", "knock", "start_gate"]
+__all__ = ["gate_facts", "start_gate"]
 
 _ANSWER_S = 60.0
 """How long the init may take from the knock to execve(2); it only has to be scheduled."""
@@ -51,18 +50,20 @@ def gate_facts(plan: Plan) -> object:
     return msgspec.to_builtins(_GateFacts(index, behind))
 
 
-async def start_gate(state: State, sock: socket.socket) -> None:
-    """Let the init behind *sock* go on to the user's program; returns once execve(2) has worked.
+def start_gate(store: Store, state: State) -> None:
+    """Let the init go on to the user's program; returns once execve(2) has worked.
 
-    Takes *sock* over.  `BootstrapError` where the program cannot be run.
+    In a thread, and with the container's lock.  `StateError` where it was started already,
+    `NotRunningError` where the init is dead, `BootstrapError` where the program cannot be run.
     """
     facts = _facts(state)
+    sock = _knock(store, state.id)
+    sock.settimeout(_ANSWER_S)
     channel = Channel(sock, Dialogue((None,) * facts.index + facts.steps))
     try:
-        async with asyncio.timeout(_ANSWER_S):
-            await channel.paused()
-            channel.proceed()
-            await channel.paused_or_executed()
+        channel.paused()
+        channel.proceed()
+        channel.paused_or_executed()
     except TimeoutError:
         raise HelperError(f"the init of container {state.id!r} does not answer") from None
     finally:
@@ -76,12 +77,8 @@ def _facts(state: State) -> _GateFacts:
         raise StateCorruptError("state.json", f"facts.gate: {exc}") from exc
 
 
-def knock(store: Store, id: str) -> socket.socket:
-    """Connect, and take the gate's name away: from here on the container counts as started.
-
-    In a thread, and with the container's lock.  `StateError` where it was started already,
-    `NotRunningError` where the init is dead.
-    """
+def _knock(store: Store, id: str) -> socket.socket:
+    """Connect, and take the gate's name away: from here on the container counts as started."""
     try:
         sock = store.connect_gate(id)
     except StoreError as exc:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -85,11 +86,44 @@ async def test_create(runtime: Runtime, rootfs: str, times: int) -> None:
     spec = Spec.default(["true"], rootfs=rootfs)
 
     async def attempt(at: int) -> None:
-        container = await Cancelled(runtime.create("aioc-test-cancel", spec), at, times)
+        create = runtime.create("aioc-test-cancel", spec, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        container = await Cancelled(create, at, times)
         await container.delete()
 
     assert await sweep(attempt) > 2
     assert await left(runtime) == []
+
+
+async def test_create_at_any_moment(runtime: Runtime, rootfs: str) -> None:
+    """Most of create happens in a thread and in the helper: cancel by the clock, too."""
+    spec = Spec.default(["true"], rootfs=rootfs)
+    outcomes = set()
+    for step in range(80):
+        task = asyncio.create_task(runtime.create("aioc-test-cancel", spec))
+        await asyncio.sleep(step * 0.0001)
+        task.cancel()
+        try:
+            await (await task).delete()
+            outcomes.add("created")
+        except asyncio.CancelledError:
+            outcomes.add("cancelled")
+    assert "cancelled" in outcomes
+    assert await left(runtime) == []
+
+
+async def test_exec_at_any_moment(runtime: Runtime, rootfs: str) -> None:
+    async with runtime.container(Spec.default(["sleep", "60"], rootfs=rootfs)) as container:
+        for step in range(80):
+            task = asyncio.create_task(container.exec(["sleep", "60"]))
+            await asyncio.sleep(step * 0.0001)
+            task.cancel()
+            try:
+                process = await task
+            except asyncio.CancelledError:
+                continue
+            await process.end()
+            process.close()
+        assert await container.processes() == [container.pid]
 
 
 async def test_create_in_a_user_namespace(runtime: Runtime, times: int) -> None:
@@ -120,7 +154,7 @@ async def test_exec(runtime: Runtime, rootfs: str, times: int) -> None:
     async with runtime.container(Spec.default(["sleep", "60"], rootfs=rootfs)) as container:
 
         async def attempt(at: int) -> None:
-            process = await Cancelled(container.exec(["sleep", "60"]), at, times)
+            process = await Cancelled(container.exec(["sleep", "60"], stdout=PIPE), at, times)
             await process.end()
             process.close()
 
