@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal as _signal  # noqa: TC003 - msgspec reads the annotations
+import signal as _signal
 from typing import Any
 
 from msgspec import Struct
@@ -28,7 +28,8 @@ class ExitStatus(Struct, frozen=True, kw_only=True):
     """How a process ended: exactly one of `code` and `signal`, or neither where `known` is False."""
 
     code: int | None = None
-    signal: _signal.Signals | None = None
+    signal: _signal.Signals | int | None = None
+    """A plain number for the realtime signals that have no name."""
     core_dumped: bool = False
     oom: OomVerdict | None = None
     rusage: Any = None
@@ -64,7 +65,8 @@ class ExitStatus(Struct, frozen=True, kw_only=True):
             return "ended, how is not known"
         if self.signal is None:
             return f"ended with status {self.code}"
-        return f"killed by {self.signal.name}" + (", core dumped" if self.core_dumped else "")
+        name = self.signal.name if isinstance(self.signal, _signal.Signals) else f"signal {self.signal}"
+        return f"killed by {name}" + (", core dumped" if self.core_dumped else "")
 
 
 class Completed(Struct, frozen=True, kw_only=True):

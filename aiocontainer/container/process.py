@@ -49,6 +49,14 @@ def _by_name(name: str) -> int | None:
     return number if signal.SIGRTMIN <= number <= signal.SIGRTMAX else None
 
 
+def _named(number: int | None) -> signal.Signals | int | None:
+    """Give a signal its name; realtime ones between the first and the last have none."""
+    try:
+        return number if number is None else signal.Signals(number)
+    except ValueError:
+        return number
+
+
 class Process:
     """A running or ended process.
 
@@ -153,7 +161,7 @@ class Process:
         status = ended.status
         return ExitStatus(
             code=status.code,
-            signal=None if status.signal is None else signal.Signals(status.signal),
+            signal=_named(status.signal),
             core_dumped=status.core_dumped,
             rusage=status.rusage,
             started_at=at,

@@ -56,7 +56,8 @@ def rootfs_steps(draft: Draft) -> Iterator[Step]:
             "a root file system in the host's mounts", needs="a mount namespace", origin="$.linux.namespaces"
         )
     yield Propagation(_origin(draft), _start_propagation(draft))
-    yield Procfs("")
+    if _needs_procfs(draft):
+        yield Procfs("")
     yield from _root(draft)
     yield from mount_steps(draft)
     yield from node_steps(draft)
@@ -66,6 +67,15 @@ def rootfs_steps(draft: Draft) -> Iterator[Step]:
     yield from _hidden(draft)
     yield VerifyMounts("")
     yield from _end_propagation(draft)
+
+
+def _needs_procfs(draft: Draft) -> bool:
+    """Whether a step needs a procfs of its own.
+
+    To find what must not be left below a moved root, and to change a mode by descriptor, which
+    fchmodat2(2) does since Linux 6.6.
+    """
+    return draft.options.no_pivot or draft.host.kernel < (6, 6)
 
 
 def _origin(draft: Draft) -> str:

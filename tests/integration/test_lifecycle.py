@@ -220,6 +220,14 @@ async def test_another_process_takes_over(rootfs: str, tmp_path, snap) -> None: 
         await c.delete(force=True)
 
 
+async def test_killed_by_a_realtime_signal(runtime: Runtime, rootfs: str) -> None:
+    async with runtime.container(shell("sleep 60", rootfs)) as c:
+        p = await c.exec(["sleep", "60"])
+        assert p.send_signal("RTMIN+6")
+        exit = await p.wait()
+        assert (exit.signal, str(exit)) == (signal.SIGRTMIN + 6, "killed by signal 40")
+
+
 async def test_pause_and_resume(runtime: Runtime, rootfs: str) -> None:
     async with runtime.container(shell("while :; do echo x; done", rootfs), stdout=DEVNULL) as c:
         await c.pause()
