@@ -43,6 +43,14 @@ reset_scheduler (struct context *ctx)
 }
 
 static int
+reset_personality (struct context *ctx)
+{
+  int result = checked (ctx, CALL_PERSONALITY, sys_personality (PER_LINUX));
+
+  return result < 0 ? result : 0; /* it returns the old one */
+}
+
+static int
 reset_mempolicy (struct context *ctx)
 {
   int result = sys_set_mempolicy (MPOL_DEFAULT, NULL, 0);
@@ -65,8 +73,8 @@ do_reset (const struct step *s, struct context *ctx)
   if (result == 0 && (s->a & RESET_SCHEDULER) != 0)
     result = reset_scheduler (ctx);
   if (result == 0 && (s->a & RESET_PERSONALITY) != 0)
-    result = checked (ctx, CALL_PERSONALITY, sys_personality (PER_LINUX));
+    result = reset_personality (ctx);
   if (result == 0 && (s->a & RESET_MEMPOLICY) != 0)
     result = reset_mempolicy (ctx);
-  return result < 0 ? result : 0; /* personality(2) returns the old one */
+  return result;
 }
