@@ -7,6 +7,7 @@ anything with ``fileno()``.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from typing import IO, TYPE_CHECKING, TypeAlias
@@ -131,14 +132,24 @@ def _open(number: int, word: int | None, payload: Mapping[int, OwnedFd]) -> int:
     """Return a new descriptor for one stream that is no pipe."""
     if word == STDOUT:
         return os.dup(payload[1].fileno())
-    if word == DEVNULL:
+    if word == DEVNULL or (word is None and not _is_stream(number)):
         return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         return os.dup(number if word is None else word)
     except OSError as exc:
-        if word is None:
-            return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         raise SpecError(f"descriptor {word}: {exc.strerror}", origin=_NAMES[number]) from exc
+
+
+def _is_stream(number: int) -> bool:
+    """Whether that standard stream is open.
+
+    Where it is not, the first descriptor that the application opens for itself gets the number: one
+    that is close-on-exec, as no standard stream is.
+    """
+    try:
+        return not fcntl.fcntl(number, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    except OSError:
+        return False
 
 
 async def _reader(
