@@ -12,7 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from .._aio import OwnedFd
-from ..errors import HelperError, UnsupportedError
+from ..errors import HelperError, SpecError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,10 +54,14 @@ def _write_maps(maps: IdMaps, host: Host, pid: int, proc: int) -> None:
         ("uid_map", maps.uid, host.newuidmap),
         ("gid_map", maps.gid, host.newgidmap),
     ):
+        text = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in ranges)
+        origin = f"$.linux.{name[:3]}Mappings"
+        if len(text) >= resource.getpagesize():
+            raise SpecError(f"{len(text)} bytes as text, and the kernel takes less than a page", origin=origin)
         if maps.use_tools:
-            _run_tool(tool, pid, ranges, origin=f"$.linux.{name[:3]}Mappings")
+            _run_tool(tool, pid, ranges, origin=origin)
         else:
-            _write(proc, name, "".join(f"{inside} {outside} {size}\n" for inside, outside, size in ranges))
+            _write(proc, name, text)
         _check(proc, name, ranges)
 
 
