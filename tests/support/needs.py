@@ -96,6 +96,7 @@ PROBES: dict[str, tuple[Probe, str]] = {
     "apparmor": (lambda: has_lsm("apparmor"), "AppArmor"),
     "selinux": (lambda: has_lsm("selinux"), "SELinux"),
     "resource": (lambda: has_capability(24), "CAP_SYS_RESOURCE"),
+    "uidmap": (lambda: shutil.which("newuidmap") is not None, "newuidmap and newgidmap"),
     "user": (has_ordinary_user, "an ordinary user with subordinate ids"),
     "compiled": (has_compiled, "the compiled library"),
     "gcc": (lambda: shutil.which("gcc") is not None, "gcc"),

@@ -1,0 +1,164 @@
+"""T62: id maps of many entries arrive whole, whoever writes them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hostile import with_process
+from msgspec.structs import replace
+from support.guest import look_by_exec
+
+from aiocontainer import ContainerError, Runtime, Spec, SpecError
+from aiocontainer.spec import IDMapping, Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.needs("root", "userns", "gcc", "busybox")
+
+COUNTS = (1, 5, 6, 7, 20, 21, 100, 340)
+USER = 1000
+FIRST = 2000
+"""Subordinate ids of the user, from here on: small numbers, for the kernel takes one page of text."""
+
+Maps = tuple[IDMapping, ...]
+
+
+def maps(count: int, first: int = FIRST, root: int | None = None) -> Maps:
+    """So many entries of different sizes, from id 0 on, out of order on the other side.
+
+    `root` is who id 0 is, where he is another.
+    """
+    entries, inside, outside = [], 0, first + 2000
+    for index in range(count):
+        size = 1 + index % 3
+        outside -= size + 1
+        entries.append(IDMapping(container_id=inside, host_id=outside, size=size))
+        inside += size
+    if root is not None:
+        entries[0] = IDMapping(container_id=0, host_id=root, size=1)
+    return tuple(entries)
+
+
+def spec(rootfs: str, uids: Maps, gids: Maps, *namespaces: str) -> Spec:
+    base = Spec.default(["sleep", "60"], rootfs=rootfs)
+    assert base.linux is not None
+    kept = [each for each in base.linux.namespaces if not namespaces or each.type in namespaces]
+    linux = replace(
+        base.linux, namespaces=(*kept, Namespace(type="user")), uid_mappings=uids, gid_mappings=gids
+    )
+    return replace(base, linux=linux)
+
+
+def written(entries: Maps) -> list[tuple[int, int, int]]:
+    return sorted((entry.container_id, entry.host_id, entry.size) for entry in entries)
+
+
+def of_process(pid: int, name: str) -> list[tuple[int, ...]]:
+    with open(f"/proc/{pid}/{name}") as file:
+        return sorted(tuple(map(int, line.split())) for line in file)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+async def test_by_root(runtime: Runtime, guestfs: str, count: int) -> None:
+    uids, gids = maps(count), maps(count, FIRST + 3000)
+    async with runtime.container(spec(guestfs, uids, gids)) as container:
+        assert of_process(container.pid, "uid_map") == written(uids)
+        assert of_process(container.pid, "gid_map") == written(gids)
+        found = await look_by_exec(container)
+        assert (found["uids"], found["gids"]) == ([0] * 3, [0] * 3)
+        last = uids[-1].container_id
+        found = await look_by_exec(container, user=f"{last}:{last}")
+        assert (found["uids"], found["gids"]) == ([last] * 3, [last] * 3)
+
+
+@pytest.mark.parametrize("entries", [maps(341), maps(340, 1000000)], ids=["entries", "text"])
+async def test_too_many(runtime: Runtime, guestfs: str, entries: Maps) -> None:
+    with pytest.raises(SpecError) as caught:
+        await runtime.create(None, spec(guestfs, entries, maps(1)))
+    assert caught.value.origin.startswith("$.linux.uidMappings")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        (IDMapping(container_id=0, host_id=1, size=0),),
+        (IDMapping(container_id=0, host_id=1, size=10), IDMapping(container_id=9, host_id=100, size=1)),
+        (IDMapping(container_id=0, host_id=1, size=10), IDMapping(container_id=10, host_id=5, size=1)),
+        (IDMapping(container_id=0, host_id=2**32 - 2, size=5),),
+        (IDMapping(container_id=1, host_id=1, size=5),),
+        (),
+    ],
+    ids=["empty", "overlap-inside", "overlap-outside", "overflow", "without-root", "none"],
+)
+async def test_broken(runtime: Runtime, guestfs: str, broken: Maps) -> None:
+    for uids, gids in ((broken, maps(1)), (maps(1), broken)):
+        with pytest.raises(SpecError):
+            await runtime.create(None, spec(guestfs, uids, gids))
+
+
+# By an ordinary user, with the tools: in a mount namespace where the user has subordinate ids.
+
+PRELUDE = """
+set -e
+mount --make-rprivate /
+cd "$1"
+printf 'root:x:0:0::/root:/bin/sh\\nordinary:x:{user}:{user}::/:/bin/sh\\n' > passwd
+printf 'root:x:0:\\nordinary:x:{user}:\\n' > group
+printf 'ordinary:{first}:6000\\n' > subid
+for file in passwd group; do mount --bind $file /etc/$file; done
+for file in subuid subgid; do mount --bind subid /etc/$file; done
+shift
+exec "$@"
+""".format(user=USER, first=FIRST)
+
+
+@pytest.fixture
+def as_user(public_tmp: str) -> Callable[..., dict[str, Any]]:
+    """Function that runs ``mapped.py`` as that user; what it reports."""
+    import json
+
+    state = f"{public_tmp}/state"
+    os.mkdir(state, 0o700)
+    os.chown(state, USER, USER)
+
+    def run(spec: Spec) -> dict[str, Any]:
+        program = [sys.executable, os.path.join(os.path.dirname(__file__), "mapped.py")]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), *sys.path]),
+        }
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", PRELUDE, "sh", public_tmp, *program, str(USER), state],
+            input=spec.encode(),
+            env=environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    return run
+
+
+@pytest.mark.needs("uidmap")
+@pytest.mark.parametrize("count", COUNTS)
+def test_by_the_tools(as_user: Callable[..., dict[str, Any]], guestfs: str, count: int) -> None:
+    uids, gids = maps(count, root=USER), maps(count, FIRST + 3000, root=USER)
+    report = as_user(spec(guestfs, uids, gids, "pid", "mount", "uts", "ipc"))
+    assert report.get("uid_map") == [list(entry) for entry in written(uids)], report
+    assert report["gid_map"] == [list(entry) for entry in written(gids)]
+
+
+@pytest.mark.needs("uidmap")
+def test_what_was_not_granted(as_user: Callable[..., dict[str, Any]], guestfs: str) -> None:
+    report = as_user(spec(guestfs, maps(2, 900000, root=USER), maps(2, root=USER), "pid", "mount", "uts", "ipc"))
+    assert report["error"] == "SpecError"
+    assert report["origin"].startswith("$.linux.uidMappings")

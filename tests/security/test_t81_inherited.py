@@ -1,0 +1,101 @@
+"""T81: the payload inherits something of the caller that nobody gave it."""
+
+from __future__ import annotations
+
+import os
+import resource
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hostile import with_process
+from support.guest import Found
+
+from aiocontainer import Spec
+from aiocontainer.spec import Rlimit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.needs("root", "gcc", "busybox")
+
+STACK, CORE, FILES = resource.RLIMIT_STACK, resource.RLIMIT_CORE, resource.RLIMIT_NOFILE
+
+
+@pytest.fixture(params=["init", "exec"])
+def found(request: pytest.FixtureRequest, bad_parent: Callable[..., dict[str, Any]], guestfs: str) -> Found:
+    """What a payload finds whose caller is strange in every way."""
+    text = with_process(Spec.default(["guest"], rootfs=guestfs), env=("PATH=/bin", "GIVEN=yes"))
+    if request.param == "init":
+        report = bad_parent(spec=text.encode().decode(), strange=True, groups=[4, 999])
+        assert "guest" in report, report
+        guest: Found = report["guest"]
+        return guest
+    text = text.with_args(["sleep", "60"])
+    report = bad_parent(spec=text.encode().decode(), strange=True, groups=[4, 999], exec={})
+    assert "exec" in report, report
+    assert report["exec"]["exit"] == 0
+    guest = report["exec"]["guest"]
+    return guest
+
+
+def test_attributes(found: Found) -> None:
+    expected = {
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "nice": 0,
+        "policy": os.SCHED_OTHER,
+        "ioprio": 0,
+        "mempolicy": 0,
+        "personality": 0,
+        "umask": 0o022,
+        "blocked": 0,
+        "ignored": 0,
+        "dumpable": 1,
+        "securebits": 0,
+        "keepcaps": 0,
+        "subreaper": 0,
+        "death_signal": 0,
+        "groups": [],
+        "no_new_privs": 1,
+        "has_terminal": 0,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_session_is_its_own(found: Found) -> None:
+    assert found["sid"] == found["pgid"] == found["pid"]
+
+
+def test_keyring_is_its_own(found: Found) -> None:
+    kind, _, _, _, name = found["keyring"].split(";")
+    assert (kind, name) == ("keyring", "_ses.aioc-test-bad-parent")
+
+
+def test_descriptors(found: Found) -> None:
+    assert set(found["fds"]) == {"0", "1", "2"}
+
+
+def test_environment(found: Found) -> None:
+    assert sorted(found["env"]) == ["GIVEN=yes", "HOME=/root", "PATH=/bin"]
+
+
+def test_what_is_inherited_by_rule(found: Found) -> None:
+    """OCI config.md: limits and the OOM score that the specification does not name stay as they are."""
+    assert found["oom_score_adj"] == "321"
+    assert found["rlimits"][STACK] == [4 << 20, 64 << 20]
+    assert found["rlimits"][CORE] == [123456, 654321]  # the helper itself had none
+    assert found["rlimits"][FILES] == [1024, 1024]  # the specification's own
+
+
+def test_what_is_asked_for_counts(bad_parent: Callable[..., dict[str, Any]], guestfs: str) -> None:
+    limits = (
+        Rlimit(type="RLIMIT_CORE", soft=0, hard=0),
+        Rlimit(type="RLIMIT_STACK", soft=1 << 20, hard=2 << 20),
+    )
+    spec = with_process(Spec.default(["guest"], rootfs=guestfs), rlimits=limits, oom_score_adj=100)
+    found = bad_parent(spec=spec.encode().decode(), strange=True)["guest"]
+    assert found["rlimits"][CORE] == [0, 0]
+    assert found["rlimits"][STACK] == [1 << 20, 2 << 20]
+    assert found["oom_score_adj"] == "100"
+    soft, hard = resource.getrlimit(FILES)
+    unlimited = [2**64 - 1 if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard)]
+    assert found["rlimits"][FILES] == unlimited
