@@ -11,14 +11,12 @@ import stat
 import struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec.structs import replace
-
 from aiocontainer import ContainerError, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Coroutine, Iterable, Iterator
 
-    from aiocontainer import Completed, Mount, Runtime
+    from aiocontainer import Completed, Runtime
 
 __all__ = [
     "Canary",
@@ -28,9 +26,6 @@ __all__ = [
     "links_to",
     "make_link",
     "several",
-    "shell",
-    "with_process",
-    "without_mounts",
 ]
 
 _EVENT = struct.Struct("iIII")  # inotify(7)
@@ -107,17 +102,6 @@ def digest(path: str) -> str:
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def shell(script: str, rootfs: str) -> Spec:
-    """The default specification, with a shell script as its program."""
-    return Spec.default(["sh", "-c", script], rootfs=rootfs)
-
-
-def without_mounts(spec: Spec, *below: str, add: Sequence[Mount] = ()) -> Spec:
-    """Leave out the mounts on and below these paths, and add others."""
-    kept = (m for m in spec.mounts if not any(f"{m.destination}/".startswith(f"{path}/") for path in below))
-    return replace(spec, mounts=(*kept, *add))
-
-
 def links_to(target: str, rootfs: str, name: str) -> Iterator[str]:
     """Make the name a link to a path of the host, in every way; yield once for each."""
     path = os.path.join(rootfs, name)
@@ -141,12 +125,6 @@ def make_link(text: str, path: str) -> None:
     elif os.path.lexists(path):
         os.unlink(path)
     os.symlink(text, path)
-
-
-def with_process(spec: Spec, **changes: Any) -> Spec:
-    """Change fields of the process."""
-    assert spec.process is not None
-    return replace(spec, process=replace(spec.process, **changes))
 
 
 async def several(work: Iterable[Coroutine[Any, Any, T]], at_once: int = 8) -> list[T]:

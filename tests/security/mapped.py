@@ -1,6 +1,6 @@
 """A program that becomes an ordinary user and reports the id maps of a container.
 
-    mapped.py UID STATE < config.json > report
+mapped.py UID STATE < config.json > report
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ def of_process(pid: int, name: str) -> list[list[int]]:
 
 
 async def work(state: str, spec: Spec) -> dict[str, Any]:
-    async with Runtime(state) as runtime:
-        async with runtime.container(spec, stdin=DEVNULL, stdout=DEVNULL) as container:
-            return {name: of_process(container.pid, name) for name in ("uid_map", "gid_map")}
+    async with (
+        Runtime(state) as runtime,
+        runtime.container(spec, stdin=DEVNULL, stdout=DEVNULL) as container,
+    ):
+        return {name: of_process(container.pid, name) for name in ("uid_map", "gid_map")}
 
 
 def become(user: int) -> None:

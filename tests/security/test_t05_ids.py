@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import shell
+from support.specs import shell
 
 from aiocontainer import ContainerError, NotFoundError, Runtime, SpecError
 
@@ -33,20 +33,22 @@ async def test_bad_id_is_refused_before_anything_is_made(
 ) -> None:
     outside = tmp_path / "outer"
     (outside / "x").mkdir(parents=True)
-    async with Runtime(str(outside / "state")) as runtime:
-        async with runtime.container(shell("sleep 60", rootfs), id="aioc-test-good") as good:
-            before = everything(outside)
-            with pytest.raises(SpecError) as caught:
-                await runtime.create(id, shell("true", rootfs))
-            assert caught.value.origin == "id"
-            with pytest.raises((SpecError, NotFoundError)):
-                await runtime.load(id)
-            with pytest.raises((SpecError, NotFoundError)):
-                await runtime.delete(id)
-            with pytest.raises(ContainerError):
-                await runtime.delete(id, force=True)
-            assert everything(outside) == before
-            assert [c.id async for c in runtime.list()] == [good.id]
+    async with (
+        Runtime(str(outside / "state")) as runtime,
+        runtime.container(shell("sleep 60", rootfs), id="aioc-test-good") as good,
+    ):
+        before = everything(outside)
+        with pytest.raises(SpecError) as caught:
+            await runtime.create(id, shell("true", rootfs))
+        assert caught.value.origin == "id"
+        with pytest.raises((SpecError, NotFoundError)):
+            await runtime.load(id)
+        with pytest.raises((SpecError, NotFoundError)):
+            await runtime.delete(id)
+        with pytest.raises(ContainerError):
+            await runtime.delete(id, force=True)
+        assert everything(outside) == before
+        assert [c.id async for c in runtime.list()] == [good.id]
 
 
 @pytest.mark.parametrize("id", ["a", "0", "-rf", "_", "+x", "a..b", "web-1.2_3", "x" * 255])

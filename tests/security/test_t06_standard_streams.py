@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import Canary, attempt, links_to, with_process, without_mounts
+from hostile import Canary, attempt, links_to
+from support.specs import with_process, without_mounts
 
 from aiocontainer import ContainerError, Runtime, Spec
 
@@ -17,7 +18,20 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
-NAMES = ("console", "stdin", "stdout", "stderr", "null", "zero", "full", "random", "tty", "ptmx", "fd", "core")
+NAMES = (
+    "console",
+    "stdin",
+    "stdout",
+    "stderr",
+    "null",
+    "zero",
+    "full",
+    "random",
+    "tty",
+    "ptmx",
+    "fd",
+    "core",
+)
 
 
 def spec(rootfs: str, *, terminal: bool = False) -> Spec:
@@ -41,9 +55,7 @@ async def test_link_in_dev(runtime: Runtime, guestfs: str, canary: Canary, name:
 
 
 @pytest.mark.parametrize("name", ["console", "tty", "null", "ptmx"])
-async def test_link_in_dev_with_a_terminal(
-    runtime: Runtime, guestfs: str, canary: Canary, name: str
-) -> None:
+async def test_link_in_dev_with_a_terminal(runtime: Runtime, guestfs: str, canary: Canary, name: str) -> None:
     """The devpts is the container's own here; only the names around it are the image's."""
     hostile = spec(guestfs, terminal=True)
     devpts = next(mount for mount in Spec.default([], rootfs="/").mounts if mount.type == "devpts")

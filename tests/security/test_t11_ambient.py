@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hostile import with_process
 from support.guest import look, look_by_exec
+from support.specs import with_process
 
 from aiocontainer import Runtime, Spec
-from aiocontainer.spec import Capabilities
+from aiocontainer.spec import Capabilities, Capability
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
-CAPABILITIES = ("CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_KILL", "CAP_CHOWN")
+CAPABILITIES: tuple[Capability, ...] = ("CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_KILL", "CAP_CHOWN")
 NONE = {"effective": 0, "permitted": 0, "inheritable": 0, "ambient": 0}
 
 

@@ -6,8 +6,8 @@ import os
 import struct
 
 import pytest
-from hostile import with_process
 from support.guest import look, look_by_exec
+from support.specs import with_process
 
 from aiocontainer import Runtime, Spec
 from aiocontainer.spec import CAPABILITIES, Capabilities

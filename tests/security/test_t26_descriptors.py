@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import several, shell, with_process
+from hostile import several
+from support.specs import shell, with_process
 
 from aiocontainer import ContainerError, Runtime, Spec
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
 NUMBERS = (3, 4, 5, 6, 7, 8, 9, 10, 500)
-WAYS = ("/proc/self/fd/{}", "/proc/thread-self/fd/{}", "/proc/1/fd/{}", "/lead/{}", "/proc/self/../self/fd/{}")
+WAYS = (
+    "/proc/self/fd/{}",
+    "/proc/thread-self/fd/{}",
+    "/proc/1/fd/{}",
+    "/lead/{}",
+    "/proc/self/../self/fd/{}",
+)
 OTHERS = (
     *("/proc/1/cwd", "/proc/self/cwd", "/proc/self/root", "/proc/1/root", "/cwd-link"),
     *("/proc/self/task/1/cwd", "/proc/self/fd/3/etc", "/proc/self/fd/4/../.."),
@@ -56,9 +63,7 @@ async def test_working_directory(runtime: Runtime, hostile: str, sweep: range) -
     for path in paths(sweep):
         with pytest.raises(ContainerError):
             await runtime.create(None, with_process(base, cwd=path))
-    await several(
-        refused_or_inside(runtime, with_process(base, cwd=path), program=False) for path in OTHERS
-    )
+    await several(refused_or_inside(runtime, with_process(base, cwd=path), program=False) for path in OTHERS)
 
 
 async def test_working_directory_of_exec(runtime: Runtime, hostile: str, sweep: range) -> None:
@@ -87,7 +92,9 @@ def spec_of(rootfs: str, **changes: Any) -> str:
     return with_process(Spec.default(["guest"], rootfs=rootfs), **changes).encode().decode()
 
 
-@pytest.mark.parametrize("cwd", ["/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/500", "/proc/self/fd/4/etc"])
+@pytest.mark.parametrize(
+    "cwd", ["/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/500", "/proc/self/fd/4/etc"]
+)
 def test_leaks_of_the_caller_lead_nowhere(
     bad_parent: Callable[..., dict[str, Any]], hostile: str, cwd: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -68,18 +69,23 @@ async def test_race(
     with racer(f"{rootfs}/v", f"{rootfs}/other"):
         while lap():
             worked += getattr(await attempt(runtime, spec(rootfs, source, "/v")), "exit", None) is not None
-            for name in ("v", "other"):
-                for made in ("a", "c", "e"):
-                    if not os.path.islink(f"{rootfs}/{name}"):
-                        shutil.rmtree(f"{rootfs}/{name}/{made}", ignore_errors=True)
+            clean(rootfs)
     assert worked
+
+
+def clean(rootfs: str) -> None:
+    """Have the targets missing again, by whichever name their directory has at the moment."""
+    for name in ("v", "other"):
+        with contextlib.suppress(OSError):
+            directory = os.open(f"{rootfs}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            for made in ("a", "c", "e"):
+                shutil.rmtree(made, ignore_errors=True, dir_fd=directory)
+            os.close(directory)
 
 
 async def test_shared_rootfs(runtime: Runtime, rootfs: str, source: str) -> None:
     """Containers that make the same targets at the same time do not trip over each other."""
     for _ in range(5):
-        ended = await several(
-            (runtime.run(spec(rootfs, source, "/v")) for _ in range(8)), at_once=8
-        )
+        ended = await several((runtime.run(spec(rootfs, source, "/v")) for _ in range(8)), at_once=8)
         assert all(done.exit.clean for done in ended)
         shutil.rmtree(f"{rootfs}/v")

@@ -7,8 +7,8 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import Canary, make_link, without_mounts
-from msgspec.structs import replace
+from hostile import Canary, make_link
+from support.specs import with_linux, without_mounts
 
 from aiocontainer import Container, ContainerError, Mount, Runtime, Spec
 
@@ -33,9 +33,8 @@ def volume(public_tmp: str, rootfs: str) -> str:
 
 
 def spec(rootfs: str, volume: str) -> Spec:
-    base = without_mounts(Spec.default(["sleep", "60"], rootfs=rootfs), "/dev", add=[Mount.bind(volume, "/dev")])
-    assert base.linux is not None
-    return replace(base, linux=replace(base.linux, masked_paths=MASKED))
+    base = Spec.default(["sleep", "60"], rootfs=rootfs)
+    return with_linux(without_mounts(base, "/dev", add=[Mount.bind(volume, "/dev")]), masked_paths=MASKED)
 
 
 def put(kind: str, path: str) -> None:

@@ -9,7 +9,8 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import Canary, make_link, with_process, without_mounts
+from hostile import Canary, make_link
+from support.specs import with_process, without_mounts
 
 from aiocontainer import Container, ContainerError, Mount, Runtime, Spec
 
@@ -92,9 +93,7 @@ async def test_covered_ptmx(runtime: Runtime, guestfs: str, canary: Canary, node
 
 
 @pytest.mark.parametrize("kind", ["link", "directory", "fifo", "file", "node"])
-async def test_what_is_at_dev_console(
-    runtime: Runtime, guestfs: str, canary: Canary, kind: str
-) -> None:
+async def test_what_is_at_dev_console(runtime: Runtime, guestfs: str, canary: Canary, kind: str) -> None:
     """/dev is the image's own, the devpts in it the container's."""
     path = f"{guestfs}/dev/console"
     if kind == "link":

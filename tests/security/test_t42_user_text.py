@@ -18,7 +18,25 @@ GOOD = {
     "4294967294:4294967294": (2**32 - 2, 2**32 - 2),
 }
 BAD = (
-    *("", "1:", ":", ":2", "-1", "+1", "0x1", " 1", "1 ", "1\n", "1_0", "1.0", "1e3", "01", "00", "1:2:3", "1:-1"),
+    *(
+        "",
+        "1:",
+        ":",
+        ":2",
+        "-1",
+        "+1",
+        "0x1",
+        " 1",
+        "1 ",
+        "1\n",
+        "1_0",
+        "1.0",
+        "1e3",
+        "01",
+        "00",
+        "1:2:3",
+        "1:-1",
+    ),
     *("4294967295", "4294967296", "1:4294967295", "18446744073709551617", "9" * 5000),
     *("\u0661", "\u0661:\u0662", "\uff11", "\u00b9", "1\0", "root", "user", "nobody:1", "\ud800"),
 )
@@ -59,7 +77,9 @@ async def test_everything_else_is_refused(runtime: Runtime, guestfs: str) -> Non
 @pytest.mark.parametrize("value", ["-1", "4294967295", "4294967296", "1.0", "1e2", '"1"', "true", "[1]"])
 async def test_document(runtime: Runtime, guestfs: str, field: str, value: str) -> None:
     spec = Spec.default(["guest"], rootfs=guestfs).encode().decode()
-    broken = spec.replace(f'"{field}":0', f'"{field}":{value}', 1).replace(f'"{field}": 0', f'"{field}": {value}', 1)
+    broken = spec.replace(f'"{field}":0', f'"{field}":{value}', 1).replace(
+        f'"{field}": 0', f'"{field}": {value}', 1
+    )
     assert broken != spec
     with pytest.raises(SpecError) as caught:
         await runtime.create(None, broken.encode())

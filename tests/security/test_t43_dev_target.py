@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import Canary, attempt, links_to, make_link, without_mounts
+from hostile import Canary, attempt, links_to, make_link
+from support.specs import without_mounts
 
 from aiocontainer import Runtime, Spec
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import with_process
 from msgspec.structs import replace
+from support.specs import with_process
 
 from aiocontainer import Spec
 from aiocontainer.spec import IDMapping, Namespace

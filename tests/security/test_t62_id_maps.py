@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import pwd
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import with_process
 from msgspec.structs import replace
 from support.guest import look_by_exec
 
-from aiocontainer import ContainerError, Runtime, Spec, SpecError
+from aiocontainer import Runtime, Spec, SpecError
 from aiocontainer.spec import IDMapping, Namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.needs("root", "userns", "gcc", "busybox")
 
@@ -104,18 +102,18 @@ async def test_broken(runtime: Runtime, guestfs: str, broken: Maps) -> None:
 
 # By an ordinary user, with the tools: in a mount namespace where the user has subordinate ids.
 
-PRELUDE = """
+PRELUDE = f"""
 set -e
 mount --make-rprivate /
 cd "$1"
-printf 'root:x:0:0::/root:/bin/sh\\nordinary:x:{user}:{user}::/:/bin/sh\\n' > passwd
-printf 'root:x:0:\\nordinary:x:{user}:\\n' > group
-printf 'ordinary:{first}:6000\\n' > subid
+printf 'root:x:0:0::/root:/bin/sh\\nordinary:x:{USER}:{USER}::/:/bin/sh\\n' > passwd
+printf 'root:x:0:\\nordinary:x:{USER}:\\n' > group
+printf 'ordinary:{FIRST}:6000\\n' > subid
 for file in passwd group; do mount --bind $file /etc/$file; done
 for file in subuid subgid; do mount --bind subid /etc/$file; done
 shift
 exec "$@"
-""".format(user=USER, first=FIRST)
+"""
 
 
 @pytest.fixture
@@ -159,6 +157,8 @@ def test_by_the_tools(as_user: Callable[..., dict[str, Any]], guestfs: str, coun
 
 @pytest.mark.needs("uidmap")
 def test_what_was_not_granted(as_user: Callable[..., dict[str, Any]], guestfs: str) -> None:
-    report = as_user(spec(guestfs, maps(2, 900000, root=USER), maps(2, root=USER), "pid", "mount", "uts", "ipc"))
+    report = as_user(
+        spec(guestfs, maps(2, 900000, root=USER), maps(2, root=USER), "pid", "mount", "uts", "ipc")
+    )
     assert report["error"] == "SpecError"
     assert report["origin"].startswith("$.linux.uidMappings")

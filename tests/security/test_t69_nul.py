@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import shell, with_process
 from msgspec import json
 from msgspec.structs import replace
+from support.specs import shell, with_process
 
 from aiocontainer import Mount, Runtime, Spec, SpecError
 from aiocontainer.spec import Device, Namespace
@@ -54,7 +54,7 @@ def strings(value: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
 def changed(value: Any, path: Path, *, name: bool, text: str) -> Any:
     """The document with that string changed."""
     head, *rest = path
-    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
     if rest:
         copy[head] = changed(value[head], tuple(rest), name=name, text=text)
     elif name:
@@ -88,7 +88,7 @@ async def test_every_string_of_exec(runtime: Runtime, rootfs: str) -> None:
             (["true"], {"user": "0\0"}),
         ):
             with pytest.raises(SpecError):
-                await container.exec(args, **options)  # type: ignore[arg-type]
+                await container.exec(args, **options)
         assert await container.processes() == [container.pid]
 
 

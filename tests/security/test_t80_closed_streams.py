@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import with_process
+from support.specs import with_process
 
 from aiocontainer import Spec
 

@@ -7,14 +7,15 @@ import resource
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import with_process
-from support.guest import Found
+from support.specs import with_process
 
 from aiocontainer import Spec
 from aiocontainer.spec import Rlimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from support.guest import Found
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -28,14 +29,12 @@ def found(request: pytest.FixtureRequest, bad_parent: Callable[..., dict[str, An
     if request.param == "init":
         report = bad_parent(spec=text.encode().decode(), strange=True, groups=[4, 999])
         assert "guest" in report, report
-        guest: Found = report["guest"]
-        return guest
+        return report["guest"]  # type: ignore[no-any-return]
     text = text.with_args(["sleep", "60"])
     report = bad_parent(spec=text.encode().decode(), strange=True, groups=[4, 999], exec={})
     assert "exec" in report, report
     assert report["exec"]["exit"] == 0
-    guest = report["exec"]["guest"]
-    return guest
+    return report["exec"]["guest"]  # type: ignore[no-any-return]
 
 
 def test_attributes(found: Found) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def build_helper(id: str, target: str) -> None:
     """Compile the helper without the guard *id*."""
     sources = [name for name in sorted(os.listdir(NATIVE)) if name.endswith(".c") and name[:3] != "lib"]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-w", "-static-pie", "-fPIE", f"-DWEAK_{id}"]
-    subprocess.run(["gcc", *flags, "-o", target, *(os.path.join(NATIVE, name) for name in sources)], check=True)
+    subprocess.run(
+        ["gcc", *flags, "-o", target, *(os.path.join(NATIVE, name) for name in sources)], check=True
+    )
 
 
 def weaken() -> None:
@@ -71,51 +74,62 @@ class Library:
         return getattr(self._real, name)
 
 
+def put(place: str, value: Any) -> None:
+    """Put a value in the place of what ``module.name`` is, wherever the package has it by that name."""
+    module, _, name = place.rpartition(".")
+    importlib.import_module("aiocontainer.runtime")  # and with it everything that runs containers
+    old = getattr(importlib.import_module(f"aiocontainer.{module}"), name)
+    for each in list(sys.modules.values()):
+        if each.__name__.startswith("aiocontainer.") and vars(each).get(name) is old:
+            setattr(each, name, value)
+
+
 def use_helper(path: str) -> None:
     """Start this helper instead of the one that the library was built with."""
-    from aiocontainer.native import spawner
+    from aiocontainer.native._lib import ffi, lib
 
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest().encode()
-    spawner._HELPER = path  # type: ignore[misc]
-    spawner.lib = Library(spawner.lib, lib_helper_digest=spawner.ffi.new("char[]", digest))
+    put("native.spawner._HELPER", path)
+    put("native.spawner.lib", Library(lib, lib_helper_digest=ffi.new("char[]", digest)))
 
 
 def run_unsealed() -> None:
     """T20: run the helper from a memfd that can be written to."""
     from aiocontainer.native import spawner
+    from aiocontainer.native._lib import ffi
 
     def memfd(name: bytes, content: Any, size: int, *_: int) -> int:
         fd = os.memfd_create(name.decode(), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.write(fd, spawner.ffi.buffer(content, size))
+        os.write(fd, ffi.buffer(content, size))
         return fd
 
-    spawner._SEALS = 0  # type: ignore[misc]
-    spawner.lib = Library(spawner.lib, lib_sealed_memfd=memfd)
+    put("native.spawner._SEALS", 0)
+    spawner.lib = Library(vars(spawner)["lib"], lib_sealed_memfd=memfd)  # type: ignore[attr-defined]
 
 
 def take_any_id() -> None:
     """T05: use an id as it comes."""
-    from aiocontainer import runtime, store
 
-    runtime.check_id = lambda id: id
-    store.check_id = lambda id: None
+    def check(text: str) -> str:
+        return text
+
+    put("spec.ids.check_id", check)
+    put("store.check_id", check)
 
 
 def prefer_names() -> None:
     """T10: look a user up by name first."""
-    from aiocontainer.container import entering, source
     from aiocontainer.spec.ids import parse_user
 
     def parse(text: str, *, origin: str = "user") -> tuple[int, int | None]:
         return (0, 0) if text == "1000" else parse_user(text, origin=origin)  # as the test's passwd has it
 
-    entering.parse_user = source.parse_user = parse
+    put("spec.ids.parse_user", parse)
 
 
 def parse_users_by_int() -> None:
     """T42: let Python say what a number is, and be root if it is none."""
-    from aiocontainer.container import entering, source
 
     def parse(text: str, *, origin: str = "user") -> tuple[int, int | None]:
         user, _, group = text.partition(":")
@@ -124,42 +138,31 @@ def parse_users_by_int() -> None:
         except ValueError:
             return 0, None
 
-    entering.parse_user = source.parse_user = parse
+    put("spec.ids.parse_user", parse)
 
 
 def write_few_maps() -> None:
     """T62: have room for five entries."""
-    from aiocontainer.container import maps
+    from aiocontainer.container.maps import _write_maps
     from aiocontainer.plan.plan import IdMaps
 
-    write = maps._write_maps
+    def few(maps: IdMaps, *rest: Any) -> None:
+        _write_maps(IdMaps(maps.uid[:5], maps.gid[:5], maps.deny_setgroups, maps.use_tools), *rest)
 
-    def few(wanted: IdMaps, *rest: Any) -> None:
-        write(IdMaps(wanted.uid[:5], wanted.gid[:5], wanted.deny_setgroups, wanted.use_tools), *rest)
-
-    maps._write_maps = few
+    put("container.maps._write_maps", few)
 
 
 def take_any_text() -> None:
     """T69: end a string at its first NUL, as C would."""
-    from aiocontainer.native import wire
+    from aiocontainer.native.wire import _encode_string
 
-    encode = wire._encode_string
-    check = importlib.import_module("aiocontainer.spec.check")  # the package has a function of that name
-    check.verify = lambda value: None  # type: ignore[attr-defined]
-    wire._encode_string = lambda text, step: encode(text.partition("\0")[0], step)
+    put("spec.document.verify", lambda value: None)
+    put("native.wire._encode_string", lambda text, step: _encode_string(text.partition("\0")[0], step))
 
 
 def leave_streams_closed() -> None:
-    """T80: take a closed stream for a mistake of the caller."""
-    from aiocontainer.container import stdio
-
-    real = stdio._open
-
-    def opened(number: int, word: int | None, payload: Any) -> int:
-        return os.dup(number) if word is None else real(number, word, payload)
-
-    stdio._open = opened
+    """T80: take whatever has the number of a standard stream for the stream."""
+    put("container.stdio._is_stream", lambda number: True)
 
 
 PYTHON_GUARDS: dict[str, tuple[Callable[[], None], ...]] = {
