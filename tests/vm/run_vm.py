@@ -33,7 +33,7 @@ REQUIRED = "root,userns,cgroup2,systemd,kernel,overlay,timens,busybox,user,compi
 DEFAULT_TESTS = ("tests/integration", "tests/conformance", "tests/stress")
 
 # Python runs ten times slower here than on the host, and the machine is not to blame.
-SLOWNESS = ("--blocked-ms=2000", "-o", "timeout=600")
+SLOWNESS = ("--blocked-ms=2000", "--patience-s=10", "-o", "timeout=240", "--durations=10")
 
 RUN = """\
 set -u
@@ -42,7 +42,14 @@ printf '%s\\n' '#!/bin/sh' 'exec python3 -m aiocontainer "$@"' > /usr/local/bin/
 chmod 755 /usr/local/bin/aiocontainer
 export LANG=C.UTF-8 HOME=/root
 cd /payload/tree
-exec {command}
+# The second serial port tells at once what the third disk would lose if the machine hung.
+stty -F /dev/ttyS1 raw
+mkfifo /tmp/output
+tee /dev/ttyS1 < /tmp/output & tee=$!
+{command} > /tmp/output 2>&1
+status=$?
+wait $tee
+exit $status
 """
 
 
@@ -74,6 +81,7 @@ def boot(image: Path, work: Path, timeout_s: float) -> None:
     command += ["-kernel", f"{image}/vmlinuz", "-initrd", f"{image}/initrd.img", "-no-reboot", "-net", "none"]
     command += ["-append", "console=ttyS0 root=/dev/vda rw quiet panic=-1 fsck.mode=skip"]
     command += ["-display", "none", "-monitor", "none", "-serial", f"file:{work}/serial.log"]
+    command += ["-serial", f"file:{work}/output.log"]
     for disk in disks:
         command += ["-drive", disk]
     # The snapshot grows in TMPDIR.  qemu(1) -snapshot
@@ -87,7 +95,7 @@ def read_results(work: Path) -> Outcome:
     results.mkdir()
     dump = ["debugfs", "-R", f"rdump / {results}", str(work / "results.img")]
     subprocess.run(dump, check=True, capture_output=True)
-    output, status = results / "output", results / "status"
+    output, status = work / "output.log", results / "status"
     text = output.read_text(errors="replace") if output.exists() else ""
     return Outcome(int(status.read_text()) if status.exists() else 125, text)
 
