@@ -128,3 +128,12 @@ lib_wait (int pidfd, struct lib_exit *result)
   take_usage (result, &usage);
   return 0;
 }
+
+int64_t
+lib_filesystem_type (int fd)
+{
+  struct statfs fs;
+  int result = sys_fstatfs (fd, &fs);
+
+  return result < 0 ? result : (int64_t) fs.f_type;
+}

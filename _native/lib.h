@@ -49,9 +49,14 @@ int lib_mount_setattr (int dirfd, const char *path, unsigned int flags, uint64_t
    tmpfs(5) writes it; "" for its default) that goes away with the mount, with a root of uid:gid.  */
 int lib_overlay (const char *lower, const char *size, uint32_t uid, uint32_t gid);
 
-/* Load a BPF_PROG_TYPE_CGROUP_DEVICE program of `size` bytes and make it the only one that is
-   attached to this cgroup directly.  */
-int lib_attach_device_filter (int cgroup, const void *program, size_t size);
+/* Load a BPF_PROG_TYPE_CGROUP_DEVICE program of `size` bytes.  */
+int lib_load_device_filter (const void *program, size_t size);
+
+/* Make a loaded program the only one that is attached to this cgroup directly.  */
+int lib_attach_device_filter (int cgroup, int program);
+
+/* The magic number of a descriptor's file system.  statfs(2) */
+int64_t lib_filesystem_type (int fd);
 
 /* decode.c, for tests: is this a plan?  */
 int plan_check (const void *buf, size_t size, uint32_t fds, uint32_t *step);

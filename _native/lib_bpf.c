@@ -16,8 +16,8 @@ sys_bpf (int command, union bpf_attr *attr)
   return sys_result (syscall (SYS_bpf, command, attr, sizeof (*attr)));
 }
 
-static int
-load (const void *program, size_t size)
+int
+lib_load_device_filter (const void *program, size_t size)
 {
   static const char license[] = "GPL";
   int result = -EAGAIN;
@@ -110,16 +110,15 @@ detach_all (int cgroup, const uint32_t *ids, int count)
 }
 
 int
-lib_attach_device_filter (int cgroup, const void *program, size_t size)
+lib_attach_device_filter (int cgroup, int program)
 {
   uint32_t ids[MOST_PROGRAMS] = { 0 };
-  autoclose int new = load (program, size);
-  int count = new < 0 ? new : query (cgroup, ids);
+  int count = query (cgroup, ids);
   autoclose int old = count == 1 ? open_program (ids[0]) : -1;
   int result;
 
   if (count < 0)
     return count;
-  result = attach (cgroup, new, old);
+  result = attach (cgroup, program, old);
   return result < 0 || old >= 0 ? result : detach_all (cgroup, ids, count);
 }

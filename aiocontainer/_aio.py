@@ -6,10 +6,12 @@ Nothing here knows about containers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["OwnedFd", "finish", "in_thread", "undo"]
 
 T = TypeVar("T")
-
-_MOST_WORKERS = 4 * (os.cpu_count() or 1)
 
 
 async def finish(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -66,33 +66,101 @@ async def in_thread(
     on, hastened by *interrupt* (called on the loop), and what it acquired is given back by *undo*
     (run in a thread too).
     """
-    loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(_workers(), work)
-    cancelled: asyncio.CancelledError | None = None
+    job = _Job(work)
+    _workers().submit(job)
     try:
-        return await asyncio.shield(future)
+        await job.waiter
     except asyncio.CancelledError as exc:
-        cancelled = exc
-        if interrupt is not None and not future.done():
+        if interrupt is not None:
             interrupt()
-    while not future.done():
+        cancelled = await job.outlast(exc)
+        if job.failure is None and undo is not None:
+            await finish(lambda: in_thread(lambda: undo(job.result)))
+        raise cancelled from None
+    if job.failure is not None:
         try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as exc:
-            cancelled = exc
-    if future.exception() is None and undo is not None:
-        result = future.result()
-        await finish(lambda: in_thread(lambda: undo(result)))
-    raise cancelled
+            raise job.failure
+        finally:
+            job.failure = None  # an exception that its own traceback leads to is freed late
+    return job.result
+
+
+class _Job(Generic[T]):
+    """A batch on its way through a worker: `result` or `failure` is set before `waiter` is done."""
+
+    __slots__ = ("ended", "failure", "loop", "result", "waiter", "work")
+
+    result: T
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self.work = work
+        self.loop = asyncio.get_running_loop()
+        self.waiter: asyncio.Future[None] = self.loop.create_future()
+        self.failure: BaseException | None = None
+        self.ended = False
+
+    def run(self) -> None:
+        """Do the work, in the worker."""
+        try:
+            self.result = self.work()
+        except BaseException as exc:  # noqa: BLE001 - raised again in in_thread
+            self.failure = exc
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            self.loop.call_soon_threadsafe(self._settle)
+
+    async def outlast(self, cancelled: asyncio.CancelledError) -> asyncio.CancelledError:
+        """Wait for the end whatever else cancels us, and return the last cancellation."""
+        while not self.ended:
+            self.waiter = self.loop.create_future()
+            try:
+                await self.waiter
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+        return cancelled
+
+    def _settle(self) -> None:
+        self.ended = True
+        if not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class _Workers:
+    """Threads of this package, apart from those of the application: neither waits for the other.
+
+    Not many: what containers wait for are locks of the kernel, which more threads only make longer.
+    A worker that hangs in the kernel does not keep the interpreter from ending.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._jobs: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
+        self._most = most
+        self._idle = threading.Semaphore(0)
+        self._threads = 0
+        self._lock = threading.Lock()
+
+    def submit(self, job: _Job[Any]) -> None:
+        """Have *job* run by the next free worker, or by a new one."""
+        if not self._idle.acquire(blocking=False):
+            self._grow()
+        self._jobs.put(job)
+
+    def _grow(self) -> None:
+        with self._lock:
+            if self._threads == self._most:
+                return
+            self._threads += 1
+            number = self._threads
+        threading.Thread(target=self._serve, name=f"aiocontainer-{number}", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            self._jobs.get().run()
+            self._idle.release()
 
 
 @functools.cache
-def _workers() -> ThreadPoolExecutor:
-    """Return the threads of this package, apart from those of the application: neither waits for the other.
-
-    Not many: what containers wait for are locks of the kernel, which more threads only make longer.
-    """
-    return ThreadPoolExecutor(_MOST_WORKERS, thread_name_prefix="aiocontainer")
+def _workers() -> _Workers:
+    return _Workers(4 * (os.cpu_count() or 1))
 
 
 class OwnedFd:

@@ -34,10 +34,11 @@ class Hierarchical:
 
     mode: CgroupMode
 
-    def __init__(self, directories: Mapping[str, Directory], mounts: Mounts | None = None) -> None:
-        """Use *directories*; *mounts* are closed with us, None: they are somebody else's."""
+    def __init__(self, directories: Mapping[str, Directory], mounts: Mounts, *, close_mounts: bool) -> None:
+        """Use *directories* in *mounts*, which are closed with us or are somebody else's."""
         self._directories = dict(directories)
         self._mounts = mounts
+        self._close_mounts = close_mounts
         self._unified = self._directories.get("")
         # Where members are counted and the claim is made: what every process of ours is in.
         self._main = self._unified or next(iter(self._directories.values()))
@@ -168,7 +169,7 @@ class Hierarchical:
         """Give descriptors back, and the claim that `create` made."""
         for directory in self._all():
             directory.close()
-        if self._mounts is not None:
+        if self._close_mounts:
             self._mounts.close()
 
     def _all(self) -> Iterable[Directory]:

@@ -32,8 +32,8 @@ class Cgroup1(Hierarchical):
 
     mode = CgroupMode.V1
 
-    def __init__(self, directories: Mapping[str, Directory], mounts: Mounts | None = None) -> None:
-        super().__init__(directories, mounts)
+    def __init__(self, directories: Mapping[str, Directory], mounts: Mounts, *, close_mounts: bool) -> None:
+        super().__init__(directories, mounts, close_mounts=close_mounts)
         self._freezer = self._controller("freezer")
 
     def _controller(self, name: str) -> Directory | None:

@@ -29,7 +29,7 @@ class Cgroup2(Hierarchical):
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:
         """Attach *program*, which says what *rules* say."""
         if rules:
-            native.attach_device_filter(self.dirfd(), program)
+            native.attach_device_filter(self.dirfd(), self._mounts.device_filter(program))
 
     def freeze(self) -> None:
         """Stop everything in it; returns when it stands still."""

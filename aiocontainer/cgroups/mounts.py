@@ -8,6 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
+from .. import native
 from ..errors import CgroupError
 from ..plan.mountinfo import find_hierarchies, parse_mountinfo, parse_own
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ..plan.mountinfo import Hierarchy
 
 __all__ = ["Mounts", "read_hierarchies"]
+
+_MOST_FILTERS: Final = 16
+"""Most containers share one; the first loaded is given up first."""
 
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -34,7 +38,9 @@ _known = functools.cache(read_hierarchies)
 
 
 class Mounts:
-    """One descriptor for each hierarchy, opened when first needed; threads may share it.
+    """One descriptor for each hierarchy, opened when first needed, and device filters once loaded.
+
+    Threads may share it, and containers should.
 
     What is opened is a cgroup file system, and the right one, when its device number is the one
     that mountinfo gives that hierarchy: each of v1 has its own.  That is what the magic number of
@@ -44,6 +50,7 @@ class Mounts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._fds: dict[str, int] = {}
+        self._filters: dict[bytes, int] = {}
 
     def point(self, key: str) -> str:
         """Return where a hierarchy is mounted; CgroupError."""
@@ -56,11 +63,21 @@ class Mounts:
                 self._fds[key] = _open(key)
             return self._fds[key]
 
+    def device_filter(self, program: bytes) -> int:
+        """Return *program* as the kernel has verified and compiled it, still ours; OSError."""
+        with self._lock:
+            if program not in self._filters:
+                if len(self._filters) == _MOST_FILTERS:
+                    os.close(self._filters.pop(next(iter(self._filters))))
+                self._filters[program] = native.load_device_filter(program)
+            return self._filters[program]
+
     def close(self) -> None:
         """Close what is open; it can be opened again."""
         with self._lock:
-            while self._fds:
-                os.close(self._fds.popitem()[1])
+            for opened in (self._fds, self._filters):
+                while opened:
+                    os.close(opened.popitem()[1])
 
     def __enter__(self) -> Self:
         return self

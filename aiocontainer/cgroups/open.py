@@ -39,4 +39,4 @@ def open_cgroup(
     opened = mounts or Mounts()
     directories = {key: Directory(opened, key, path, known.get(key, 1)) for key, path in paths.items()}
     driver = Cgroup1 if mode is CgroupMode.V1 else Cgroup2
-    return driver(directories, opened if mounts is None else None)
+    return driver(directories, opened, close_mounts=mounts is None)

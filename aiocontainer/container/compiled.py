@@ -69,8 +69,8 @@ class Compiler:
 
     def _renamed(self, had: Compiled, spec: Spec, options: Options) -> Compiled:
         plan = renamed(had.plan, spec, self._host, options)
-        records = tuple(
-            record if step is before else native.encode_step(step)
-            for step, before, record in zip(plan.steps, had.plan.steps, had.records, strict=True)
-        )
-        return Compiled(plan, records, had.gate)
+        records = list(had.records)
+        for index, step in enumerate(plan.steps):
+            if step is not had.plan.steps[index]:
+                records[index] = native.encode_step(step)
+        return Compiled(plan, tuple(records), had.gate)

@@ -16,12 +16,13 @@ from ..errors import NotFoundError, NotRunningError, StateError, UnsupportedErro
 from .entering import Entering, ExecOptions
 from .exit import ExitStatus
 from .process import Process, SignalName, signal_number
-from .starting import start_gate
+from .starting import knock, pass_gate
 from .status import Status, after, require
 from .stdio import Redirects
 
 if TYPE_CHECKING:
     import os
+    import socket
     from collections.abc import Callable, Sequence
 
     from ..cgroups import Cgroup
@@ -323,8 +324,11 @@ class Container:
             return Status.CREATED
         return Status.PAUSED if self._cgroup.is_frozen() else Status.RUNNING
 
-    async def _locked(self, work: Callable[[Lock], T]) -> T:
-        """Do *work* in a thread, in our turn among processes; *work* releases the lock or keeps it.
+    async def _locked(self, work: Callable[[Lock], T], *, on_store: bool = False) -> T:
+        """Do *work* in our turn among processes; *work* releases the lock or keeps it.
+
+        In a thread, unless all of it is *on_store* and the store is in memory: then a hop would take
+        longer than the few calls, which wait for nothing.
 
         flock(2) is asked, not waited for, so that nobody's thread is blocked by somebody else.
         """
@@ -335,7 +339,8 @@ class Container:
             return None if lock is None else (work(lock),)
 
         delay_s = 0.0005
-        while (done := await in_thread(attempt)) is None:
+        at_once = on_store and self._environment.store.in_memory
+        while (done := attempt() if at_once else await in_thread(attempt)) is None:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, 0.05)
         return done[0]
@@ -346,13 +351,17 @@ class Container:
             if self._deleted or self._process is None or self._process.exit is not None:
                 after(Status.STOPPED, "start", id=self.id)
             assert self._process is not None
-            await self._locked(self._go)
+            lock, gate = await self._locked(self._knock, on_store=True)
+            with lock:
+                await pass_gate(self._record, gate)
             self._process.started()
 
-    def _go(self, lock: Lock) -> None:
-        with lock:
-            after(self._look(), "start", id=self.id)
-            start_gate(self._environment.store, self._record)
+    def _knock(self, lock: Lock) -> tuple[Lock, socket.socket]:
+        try:
+            return lock, knock(self._environment.store, self.id)
+        except BaseException:
+            lock.release()
+            raise
 
     async def _freeze(self, operation: str, change: Callable[[], None]) -> None:
         async with self._turn:

@@ -19,12 +19,12 @@ from ..errors import Addressed, BootstrapError, ContainerError, HelperError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Channel", "Dialogue", "Spawned"]
+__all__ = ["REPLY_SPACE", "Channel", "Dialogue", "Spawned"]
 
 T = TypeVar("T", bound=Addressed)
 """A step, or what another process knows of one."""
 
-_REPLY_SPACE = 512
+REPLY_SPACE = 512
 """More bytes than a reply has; a longer message is truncated and refused by `decode_reply`."""
 _FDS_SPACE = socket.CMSG_SPACE(8 * 4)
 
@@ -163,7 +163,7 @@ class Channel(Generic[T]):
     def _receive(self) -> None:
         """Read one message, or the end of file."""
         try:
-            data, ancillary, flags, _ = self._sock.recvmsg(_REPLY_SPACE, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self._sock.recvmsg(REPLY_SPACE, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # the peer went with a message unread: the end all the same
             self.ended = True
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ..cgroups import Cgroup
     from ..plan.plan import Plan
     from ..spec import Spec
-    from ..store import Lock
+    from ..store import Identity, Lock
     from .environment import Environment
     from .process import Process
     from .source import Source
@@ -100,9 +101,13 @@ class Setup:
     def _create(self) -> State:
         """Send the plan, do the parent's part at each pause, and make the state durable."""
         self._prepare()
+        self._environment.store.save_config(self._id, self._config)  # while the helper works
+        identity = self._identify_early()
         self._bootstrap()
         launched = self._up.launched()
-        state = self._save(launched.pid, launched.pidfd.fileno())
+        if identity is None or identity.pid != launched.pid:
+            identity = identify(launched.pid, launched.pidfd.fileno())
+        state = self._save(identity)
         self._up.launch.channel.proceed()  # from here on the init outlives us
         return state
 
@@ -120,7 +125,7 @@ class Setup:
         cgroup = self._environment.cgroup(self._plan.cgroup)
         cgroup.survey()
         record = Record(id=self._id, bundle=self._bundle, boot_id=boot_id(), cgroup=cgroup_record(cgroup))
-        self._lock = self._environment.store.create(self._id, record.encode(), self._config)
+        self._lock = self._environment.store.create(self._id, record.encode())
         self._cgroup = cgroup
         cgroup.create()
         if self._plan.cgroup is not None and self._plan.cgroup.devices is not None:
@@ -139,10 +144,16 @@ class Setup:
         gate = stack.enter_context(self._environment.store.bind_gate(self._id))
         return Sources(stdio=payload, tasks=self._cgroup.open_tasks, gate=gate.fileno())
 
-    def _save(self, pid: int, pidfd: int) -> State:
+    def _identify_early(self) -> Identity | None:
+        """Tell who the first process is while it still works, unless it is gone again."""
+        process = self._up.launch.born()
+        with contextlib.suppress(OSError):
+            return identify(process.pid, process.pidfd.fileno())
+        return None
+
+    def _save(self, identity: Identity) -> State:
         """Make the state durable, while the init waits to be told so."""
         assert self._cgroup is not None
-        identity = identify(pid, pidfd)
         state = State(
             id=self._id,
             bundle=self._bundle,
@@ -150,10 +161,10 @@ class Setup:
             created=timestamp(),
             owner=self._environment.host.euid,
             boot_id=identity.boot_id,
-            pid=pid,
+            pid=identity.pid,
             starttime=identity.starttime,
             pidfd_inode=identity.pidfd_inode,
-            namespaces=self._own_namespaces(pid),
+            namespaces=self._own_namespaces(identity.pid),
             cgroup=cgroup_record(self._cgroup),
             rootless=not self._environment.host.privileged,
             annotations=dict(self._spec.annotations or {}),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
+from .. import native
 from ..errors import HelperError, NotRunningError, StateCorruptError, StateError
 from ..plan.steps import Gate
 from ..store import StoreError
-from .dialogue import Channel, Dialogue
+from .dialogue import REPLY_SPACE, Dialogue
 from .status import Status
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from ..plan.plan import Plan
     from ..store import State, Store
 
-__all__ = ["gate_facts", "start_gate"]
+__all__ = ["gate_facts", "knock", "pass_gate"]
 
 _ANSWER_S = 60.0
 """How long the init may take from the knock to execve(2); it only has to be scheduled."""
@@ -50,24 +52,39 @@ def gate_facts(plan: Plan) -> object:
     return msgspec.to_builtins(_GateFacts(index, behind))
 
 
-def start_gate(store: Store, state: State) -> None:
-    """Let the init go on to the user's program; returns once execve(2) has worked.
+async def pass_gate(state: State, sock: socket.socket) -> None:
+    """Let the init behind *sock* go on to the user's program; returns once execve(2) has worked.
 
-    In a thread, and with the container's lock.  `StateError` where it was started already,
-    `NotRunningError` where the init is dead, `BootstrapError` where the program cannot be run.
+    Takes *sock* over.  `BootstrapError` where the program cannot be run, `NotRunningError` where the
+    init died first.
     """
     facts = _facts(state)
-    sock = _knock(store, state.id)
-    sock.settimeout(_ANSWER_S)
-    channel = Channel(sock, Dialogue((None,) * facts.index + facts.steps))
+    dialogue = Dialogue((None,) * facts.index + facts.steps)
+    loop = asyncio.get_running_loop()
     try:
-        channel.paused()
-        channel.proceed()
-        channel.paused_or_executed()
+        async with asyncio.timeout(_ANSWER_S):
+            sock.send(native.PROCEED)  # it waits in the queue until the gate is opened
+            while data := await _receive(loop, sock):
+                dialogue.feed(native.decode_reply(data, ()))
+    except BrokenPipeError:
+        raise _dead(state.id) from None
     except TimeoutError:
         raise HelperError(f"the init of container {state.id!r} does not answer") from None
     finally:
-        channel.close()
+        sock.close()
+    if dialogue.paused is None:  # end of file, but the gate was never opened
+        raise _dead(state.id)
+
+
+async def _receive(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
+    try:
+        return await loop.sock_recv(sock, REPLY_SPACE)
+    except ConnectionResetError:  # it went without reading what we sent: the end all the same
+        return b""
+
+
+def _dead(id: str) -> NotRunningError:
+    return NotRunningError("start", status=Status.STOPPED, id=id, reason="its init is dead")
 
 
 def _facts(state: State) -> _GateFacts:
@@ -77,15 +94,19 @@ def _facts(state: State) -> _GateFacts:
         raise StateCorruptError("state.json", f"facts.gate: {exc}") from exc
 
 
-def _knock(store: Store, id: str) -> socket.socket:
-    """Connect, and take the gate's name away: from here on the container counts as started."""
+def knock(store: Store, id: str) -> socket.socket:
+    """Connect, and take the gate's name away: from here on the container counts as started.
+
+    Needs the container's lock.  `StateError` where it was started already, `NotRunningError` where the
+    init is dead.
+    """
     try:
         sock = store.connect_gate(id)
     except StoreError as exc:
         if exc.errno == errno.ENOENT:
             raise StateError("start", status=Status.RUNNING, id=id, reason="already started") from exc
         if exc.errno == errno.ECONNREFUSED:
-            raise NotRunningError("start", status=Status.STOPPED, id=id, reason="its init is dead") from exc
+            raise _dead(id) from exc
         raise
     try:
         store.unlink_gate(id)

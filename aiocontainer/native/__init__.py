@@ -5,6 +5,8 @@ from __future__ import annotations
 from .calls import (
     Exit,
     attach_device_filter,
+    is_in_memory,
+    load_device_filter,
     open_in_root,
     open_tree,
     openat2,
@@ -35,6 +37,8 @@ __all__ = [
     "Spawner",
     "assemble_plan",
     "attach_device_filter",
+    "is_in_memory",
+    "load_device_filter",
     "decode_reply",
     "encode_plan",
     "encode_step",

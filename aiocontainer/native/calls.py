@@ -11,6 +11,8 @@ from ._lib import ffi, lib
 __all__ = [
     "Exit",
     "attach_device_filter",
+    "is_in_memory",
+    "load_device_filter",
     "open_in_root",
     "open_tree",
     "openat2",
@@ -26,6 +28,8 @@ RESOLVE_IN_ROOT: Final = 0x10
 
 _AT_FDCWD: Final = -100
 _OPEN_TREE_CLONE: Final = 1
+_TMPFS_MAGIC: Final = 0x01021994
+_RAMFS_MAGIC: Final = 0x858458F6
 _AT_RECURSIVE: Final = 0x8000
 _RACES: Final = 128  # how often a lookup may be raced before it is given up
 
@@ -120,6 +124,16 @@ def overlay(lower: str, *, owner: tuple[int, int] = (0, 0), size: str = "") -> i
     return _checked(lib.lib_overlay(os.fsencode(lower), os.fsencode(size), *owner), lower)
 
 
-def attach_device_filter(cgroup_fd: int, program: bytes) -> None:
-    """Make the BPF *program* the one device filter of this cgroup v2 directory."""
-    _checked(lib.lib_attach_device_filter(cgroup_fd, ffi.from_buffer(program), len(program)))
+def load_device_filter(program: bytes) -> int:
+    """Return a descriptor of the verified BPF *program*, for any number of cgroups; the caller's."""
+    return _checked(lib.lib_load_device_filter(ffi.from_buffer(program), len(program)))
+
+
+def attach_device_filter(cgroup_fd: int, program_fd: int) -> None:
+    """Make a loaded program the one device filter of this cgroup v2 directory."""
+    _checked(lib.lib_attach_device_filter(cgroup_fd, program_fd))
+
+
+def is_in_memory(fd: int) -> bool:
+    """Whether the file system of *fd* is tmpfs or ramfs, whose calls wait for no disk."""
+    return _checked(lib.lib_filesystem_type(fd)) in (_TMPFS_MAGIC, _RAMFS_MAGIC)

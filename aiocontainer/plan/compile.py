@@ -81,12 +81,13 @@ def renamed(plan: Plan, spec: Spec, host: Host, options: Options) -> Plan:
         moved = {path: paths[hierarchy] for hierarchy, path in cgroup.paths.items()}
         cgroup = replace(cgroup, paths=paths)
     keyring = keyring_name(options.id)
-    return replace(
-        plan,
-        steps=tuple([_renamed_step(step, keyring, moved) for step in plan.steps]),
-        fds=tuple([_renamed_fd(fd, moved) for fd in plan.fds]),
-        cgroup=cgroup,
-    )
+    steps = [step if type(step) not in _NAMED else _renamed_step(step, keyring, moved) for step in plan.steps]
+    fds = [_renamed_fd(fd, moved) for fd in plan.fds]
+    return replace(plan, steps=tuple(steps), fds=tuple(fds), cgroup=cgroup)
+
+
+_NAMED = (Bind, Keyring)
+"""Steps in which the id can show."""
 
 
 def _renamed_step(step: Step, keyring: str, moved: Mapping[str, str]) -> Step:

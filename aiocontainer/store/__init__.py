@@ -21,6 +21,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Self, TypeVar
 
+from .. import native
 from ..errors import ContainerError, ExistsError, NotFoundError, SpecError, StateCorruptError, StateError
 from ..spec.ids import check_id
 from .documents import CgroupRecord, Record, State, decode_record, decode_state, timestamp
@@ -147,6 +148,8 @@ class Store:
             raise StoreError(self.path, exc.errno or 0) from exc
         try:
             check_root(self._fd, self.path)
+            self.in_memory = native.is_in_memory(self._fd)
+            """Its calls wait for no disk: each takes microseconds."""
             self.sweep()
         except BaseException:
             self.close()
@@ -353,6 +356,12 @@ class Store:
         """Read what creating it was going to make, enough for a forced deletion; StateCorruptError."""
         path = f"{self.path}/{id}/{_RECORD}"
         return decode_record(self._read_present(id, _RECORD, path, _MAX_STATE_BYTES), id, path)
+
+    @_on_container
+    def save_config(self, id: str, config: bytes) -> None:
+        """Write the specification as it is at create, where `create` did not.  Needs the lock."""
+        with closing(self._open(id)) as fd:
+            write_new(fd, _CONFIG, config)
 
     @_on_container
     def load_config(self, id: str) -> bytes:

@@ -85,8 +85,10 @@ async def test_lifecycle(runtime: Runtime, rootfs: str, bundle: Callable[[Spec],
     exit = await c.wait()
     assert exit.clean
     await c.delete()
-    d = await runtime.create("aioc-test-web-2", path, stdin=DEVNULL)
+    d = await runtime.create("aioc-test-web-2", path, stdin=DEVNULL, stdout=PIPE)
     await d.start()
+    assert d.stdout is not None
+    assert await d.stdout.readline() == b"up\n"  # from here on it listens
     assert (await d.stop(grace_s=10)).clean
     await d.delete(force=True)
 
