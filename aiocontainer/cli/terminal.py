@@ -81,7 +81,7 @@ def _without_cr(master: int) -> None:
 
 
 def _copy_size(console: Pty) -> None:
-    with suppress(termios.error):  # stdin is no terminal: the size stays what config.json says
+    with suppress(termios.error, ValueError):  # no terminal on our side, or none any more on the other
         console.resize(*termios.tcgetwinsize(STDIN))
 
 
@@ -93,12 +93,12 @@ async def _show(console: Pty) -> None:
                 await _ready(STDOUT, writing=True)
                 data = data[os.write(STDOUT, data) :]
     except OSError:
-        signal.raise_signal(signal.SIGHUP)  # which is passed on: see foreground.py
+        console.close()  # a signal would not do: pid 1 of a namespace may ignore it, pid_namespaces(7)
 
 
 async def _type(console: Pty) -> None:
     """Copy our input; at its end, say so in the language of terminals."""
-    with suppress(OSError, termios.error):  # no input to be had, or the process has closed its terminal
+    with suppress(OSError, ValueError, termios.error):  # no input to be had, or no terminal any more
         while data := await _read_input():
             await console.write(data)
         await console.write(termios.tcgetattr(console.fileno())[_CC][termios.VEOF])

@@ -489,6 +489,21 @@ def test_our_terminal_is_as_before(cli: Cli, how: str) -> None:
         assert terminal.mode() == before
 
 
+def test_a_terminal_hangs_up_when_nobody_reads(cli: Cli) -> None:
+    """Even where pid 1 ignores the signal that goes with it."""
+    running = cli.popen("run", "-t", "--", "yes", stdout=subprocess.PIPE)
+    assert running.stdout is not None
+    with running:
+        assert running.stdout.readline() == "y\n"
+        running.stdout.close()
+        assert running.wait(TIMEOUT_S) != 0
+
+
+def test_all_output_of_a_terminal_is_copied(cli: Cli) -> None:
+    lines = cli.succeed("run", "-t", "--", "seq", "20000").splitlines()
+    assert lines == [str(number) for number in range(1, 20001)]
+
+
 @contextlib.contextmanager
 def receiver(path: str) -> Iterator[Callable[[], tuple[bytes, int]]]:
     """A socket that takes one message with one descriptor."""
