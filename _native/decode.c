@@ -80,7 +80,7 @@ static const struct rule rules[] = {
 
   [STEP_PROPAGATION] = { .known = true, .a = PROPAGATION },
   [STEP_PROCFS] = { .known = true },
-  [STEP_ROOTFS] = { .known = true, .fd = FD_MAY, STRINGS (1, 1), .path = 1 },
+  [STEP_ROOTFS] = { .known = true, .fd = FD_MAY, .a = FLAG, STRINGS (1, 1), .path = 1 },
   [STEP_MOUNT]
   = { .known = true, .a = U32, .b = PROPAGATION, .c = MOUNTS, STRINGS (3, WIRE_MAX_STRINGS), .path = 3 },
   [STEP_BIND] = { .known = true,

@@ -132,8 +132,19 @@ take_root (const struct step *s, struct context *ctx, int at)
                     : checked (ctx, CALL_OPEN_TREE, sys_open_tree (at, "", clone));
 }
 
-int
-do_rootfs (const struct step *s, struct context *ctx)
+/* Without a mount namespace of our own nothing may be mounted: the directory is all there is.  */
+static int
+open_root (const struct step *s, struct context *ctx)
+{
+  ctx->rootfd
+      = s->fd >= 0 ? checked (ctx, CALL_FCNTL, sys_fcntl (s->fd, F_DUPFD_CLOEXEC, 3))
+                   : checked (ctx, CALL_OPENAT,
+                              sys_openat (AT_FDCWD, s->first, O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+  return ctx->rootfd < 0 ? ctx->rootfd : 0;
+}
+
+static int
+attach_root (const struct step *s, struct context *ctx)
 {
   autoclose int at = open_place (s, ctx);
   int err = at < 0 ? at : isolate_parent (ctx, at);
@@ -147,6 +158,12 @@ do_rootfs (const struct step *s, struct context *ctx)
         ctx, CALL_MOVE_MOUNT,
         sys_move_mount (ctx->rootfd, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
   return err < 0 ? err : take_null (ctx);
+}
+
+int
+do_rootfs (const struct step *s, struct context *ctx)
+{
+  return s->a != 0 ? open_root (s, ctx) : attach_root (s, ctx);
 }
 
 /* "." is the new root for us and, right after, the old root on top of it for umount2(2):

@@ -67,7 +67,7 @@ enum wire_op
   /* Root file system.  Targets are absolute paths, resolved inside the rootfs. */
   STEP_PROPAGATION = 30, /* [a MS_* flags] of "/", before anything is mounted, or of the new root after STEP_PIVOT */
   STEP_PROCFS = 31,   /* take a private procfs handle; needs the final pid namespace */
-  STEP_ROOTFS = 32,   /* [fd detached tree or -1, string path] attach the root at path: the passed tree, or a recursive clone of path itself */
+  STEP_ROOTFS = 32,   /* [fd detached tree or -1, a 1: a directory alone, string path] attach the root at path: the passed tree, or a recursive clone of path itself. A directory alone is opened, or taken as passed, and nothing is mounted: for PIVOT_CHROOT */
   STEP_MOUNT = 33,    /* [a MOUNT_ATTR_* set, b propagation MS_* or 0, c enum wire_mount_flag; strings fstype, source, target, then one "key" or "key=value" each] */
   STEP_BIND = 34,     /* [fd detached tree or -1, a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; strings source, target; data uint64_t rdev with MOUNT_DEVICE_NODE] */
   STEP_SETATTR = 35,  /* [a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; string target] of a mount made before */

@@ -153,7 +153,9 @@ class Entering:
             self._environment.spawner,
             plan,
             native.encode_plan(plan.steps, len(plan.fds)),
-            lambda payload, _: Sources(stdio=payload, tasks=self._cgroup.open_tasks, init=init),
+            lambda payload, _: Sources(
+                stdio=payload, tasks=self._cgroup.open_tasks, init=init, init_pid=self._init.pid
+            ),
             cgroup_fd=cgroup_fd,
             owned=owned,
         )

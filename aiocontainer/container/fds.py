@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 from typing import TYPE_CHECKING
 
 from .. import native
 from .._aio import OwnedFd
-from ..errors import SpecError
+from ..errors import HelperError, SpecError
 from ..plan.flags import NAMESPACES
 from ..plan.plan import (
     CgroupTasks,
+    Directory,
     GateSocket,
     InitPidfd,
+    InitRoot,
     NamespaceFile,
     Overlay,
     Plan,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sources", "birth_cgroup", "cgroup_record"]
 
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2)
 
 
@@ -51,11 +55,13 @@ class Sources:
         tasks: Callable[[str], int] | None = None,
         gate: int = -1,
         init: int = -1,
+        init_pid: int = 0,
     ) -> None:
         self._stdio = stdio
         self._tasks = tasks
         self._gate = gate
         self._init = init
+        self._init_pid = init_pid
 
     def open(self, plan: Plan, stack: ExitStack) -> list[int]:
         """Return the descriptors of *plan* by index; *stack* owns those that are new."""
@@ -73,8 +79,12 @@ class Sources:
                 return self._init
         return stack.enter_context(OwnedFd(self._opened(item))).fileno()
 
-    def _opened(self, item: NamespaceFile | Tree | Overlay | CgroupTasks) -> int:
+    def _opened(self, item: NamespaceFile | Tree | Directory | InitRoot | Overlay | CgroupTasks) -> int:
         match item:
+            case Directory(path=path, origin=origin):
+                return _sourced(lambda: os.open(path, _DIRECTORY), origin, path)
+            case InitRoot():
+                return self._init_root()
             case NamespaceFile():
                 return _namespace(item)
             case Tree(path=path, recursive=recursive, origin=origin):
@@ -84,6 +94,15 @@ class Sources:
             case CgroupTasks(hierarchy=hierarchy):
                 assert self._tasks is not None
                 return self._tasks(hierarchy)
+
+    def _init_root(self) -> int:
+        """Open the root of the container's init, which is still the process that its pidfd is of."""
+        try:
+            with OwnedFd(os.open(f"/proc/{self._init_pid}/root", _DIRECTORY)) as root:
+                signal.pidfd_send_signal(self._init, 0)
+                return root.detach()
+        except OSError as exc:
+            raise HelperError(f"root of the container's init: {exc.strerror}", errno=exc.errno or 0) from exc
 
 
 def birth_cgroup(cgroup: Cgroup) -> int:

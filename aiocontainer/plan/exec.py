@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ..errors import UnsupportedError
 from ..spec import check_process
 from .cgroup import join_steps
 from .compile import check_size, keyring_name
-from .flags import CLONE_NEWPID, NAMESPACES, PAUSE_CONSOLE
-from .plan import InitPidfd, Plan
+from .flags import CLONE_NEWPID, NAMESPACES, PAUSE_CONSOLE, PIVOT_CHROOT
+from .plan import InitPidfd, InitRoot, Plan
 from .process import Payload, check_terminal, raised_limits
 from .rootfs import console_step
 from .steps import (
@@ -21,7 +20,9 @@ from .steps import (
     NamespaceRoot,
     OomScore,
     Pause,
+    Pivot,
     Reset,
+    Rootfs,
     SetSid,
     Step,
     VerifyNamespace,
@@ -29,7 +30,7 @@ from .steps import (
 from .unsupported import refuse_unsupported_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..spec import Process, Spec
     from .host import Host
@@ -49,8 +50,6 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
     process = _inherited(process, spec)
     refuse_unsupported_process(process, ORIGIN)
     check_terminal(process, options, ORIGIN)
-    if "mount" not in options.namespaces:
-        raise UnsupportedError("exec without a mount namespace", needs="a mount namespace", origin="exec")
     joined = "user" in options.namespaces
     payload = Payload(
         process,
@@ -108,7 +107,7 @@ def _steps(
     if process.oom_score_adj is not None:
         yield OomScore(f"{ORIGIN}.oomScoreAdj", process.oom_score_adj)
     yield from raised
-    yield from _join(options, pass_fd(InitPidfd()), drop_groups=not payload.setgroups_denied)
+    yield from _join(options, pass_fd, drop_groups=not payload.setgroups_denied)
     yield SetSid("")
     yield Reset("")
     if options.keyring:
@@ -123,16 +122,19 @@ def _steps(
     yield payload.execution()
 
 
-def _join(options: ExecOptions, fd: int, *, drop_groups: bool) -> Iterator[Step]:
+def _join(options: ExecOptions, pass_fd: Callable[[PlanFd], int], *, drop_groups: bool) -> Iterator[Step]:
     """Enter all namespaces of the container in one call, and prove that they are those recorded."""
     flags = 0
     for name in options.namespaces:
         flags |= NAMESPACES[name]
-    yield JoinNamespace("", fd, flags, "the container's init")
+    yield JoinNamespace("", pass_fd(InitPidfd()), flags, "the container's init")
     for name, flag in NAMESPACES.items():
         if name in options.namespaces:
             yield VerifyNamespace("", flag, options.namespaces[name])
     if "user" in options.namespaces:
         yield NamespaceRoot("", drop_groups=drop_groups)
+    if "mount" not in options.namespaces:  # which has brought the root with it
+        yield Rootfs("", "/", pass_fd(InitRoot()), only_open=True)
+        yield Pivot("", PIVOT_CHROOT)
     if flags & CLONE_NEWPID:
         yield Fork("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..errors import SpecError
+from ..errors import SpecError, UnsupportedError
 from .flags import (
     CAP_MKNOD,
     MOUNT_DEVICE_NODE,
@@ -28,6 +28,7 @@ __all__ = ["node_steps"]
 ORIGIN = "$.linux.devices"
 _ANYBODY: Final = 0o666
 _PERMISSIONS: Final = 0o7777
+_TYPE: Final = 0o170000
 _TYPES: Final = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 DEFAULT_NODES: Final = (
@@ -62,10 +63,21 @@ def node_steps(draft: Draft) -> Iterator[Step]:
     bound = draft.in_user_namespace or not draft.host.capable(CAP_MKNOD)
     for node in (*(each for each in DEFAULT_NODES if each.target not in named), *wanted):
         # A fifo is no device: anybody may make one.
-        yield _bound(node) if bound and not node.mode & S_IFIFO else node
+        if not bound or _is_fifo(node):
+            yield node
+        elif draft.namespaces.has("mount"):
+            yield _bound(node)
+        elif node.origin:
+            raise UnsupportedError("a device without mknod(2)", needs="a mount namespace", origin=node.origin)
+    if bound and not draft.namespaces.has("mount"):
+        draft.warnings.append(f"{ORIGIN}: default devices are left to the image, without a mount namespace")
     yield from _LINKS
     if draft.host.has_kcore:
         yield _CORE
+
+
+def _is_fifo(node: Device) -> bool:
+    return node.mode & _TYPE == S_IFIFO
 
 
 def _node(device: SpecDevice, origin: str, draft: Draft) -> Device:

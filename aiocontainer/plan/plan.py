@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CgroupPlan",
     "CgroupTasks",
+    "Directory",
     "GateSocket",
     "IdMaps",
     "InitPidfd",
+    "InitRoot",
     "NamespaceFile",
     "Overlay",
     "Plan",
@@ -76,6 +78,23 @@ class Tree(Struct, frozen=True):
         return f"{'recursive ' if self.recursive else ''}tree of {self.path}"
 
 
+class Directory(Struct, frozen=True):
+    """A directory, opened by the parent for nothing but to be entered."""
+
+    path: str
+    origin: str
+
+    def __str__(self) -> str:
+        return f"directory {self.path}"
+
+
+class InitRoot(Struct, frozen=True):
+    """The root directory of the container's init."""
+
+    def __str__(self) -> str:
+        return "root directory of the container's init"
+
+
 class Overlay(Struct, frozen=True):
     """A detached overlay with a throw-away upper layer; the upper root is `owner`'s (outside ids)."""
 
@@ -110,7 +129,18 @@ class InitPidfd(Struct, frozen=True):
         return "pidfd of the container's init"
 
 
-PlanFd: TypeAlias = Stdio | Preserved | NamespaceFile | Tree | Overlay | GateSocket | CgroupTasks | InitPidfd
+PlanFd: TypeAlias = (
+    Stdio
+    | Preserved
+    | NamespaceFile
+    | Tree
+    | Directory
+    | Overlay
+    | GateSocket
+    | CgroupTasks
+    | InitPidfd
+    | InitRoot
+)
 """What the parent opens for the helper; a step names it by its index in `Plan.fds`."""
 
 

@@ -15,16 +15,18 @@ from .flags import (
     MS_SLAVE,
     MS_UNBINDABLE,
     PAUSE_CONSOLE,
+    PIVOT_CHROOT,
     PIVOT_MOVE,
     PIVOT_ROOT,
     PROPAGATION,
 )
 from .mounts import mount_steps
 from .nodes import node_steps
-from .plan import Overlay, Tree
+from .plan import Directory, Overlay, Tree
 from .steps import (
     NO_FD,
     Console,
+    Device,
     Mask,
     Pause,
     Pivot,
@@ -52,9 +54,8 @@ _PROPAGATION = "$.linux.rootfsPropagation"
 def rootfs_steps(draft: Draft) -> Iterator[Step]:
     """Yield everything from the first look at "/" to the proof that all is where it belongs."""
     if not draft.namespaces.has("mount"):
-        raise UnsupportedError(
-            "a root file system in the host's mounts", needs="a mount namespace", origin="$.linux.namespaces"
-        )
+        yield from _directory_steps(draft)
+        return
     yield Propagation(_origin(draft), _start_propagation(draft))
     if _needs_procfs(draft):
         yield Procfs("")
@@ -69,13 +70,40 @@ def rootfs_steps(draft: Draft) -> Iterator[Step]:
     yield from _end_propagation(draft)
 
 
+def _directory_steps(draft: Draft) -> Iterator[Step]:
+    """Yield the steps without a mount namespace: enter the directory, and mount nothing anywhere.
+
+    Whoever may call chroot(2) in there can leave it again: a convenience, no isolation.
+    """
+    for asked, feature, origin in (
+        (draft.linux.rootfs_propagation, "propagation", _PROPAGATION),
+        (draft.process.terminal, "a terminal of the container's own", "$.process.terminal"),
+        (draft.options.overlay, "a throw-away layer", ORIGIN),
+    ):
+        if asked:
+            raise UnsupportedError(feature, needs="a mount namespace", origin=origin)
+    path = _path(draft)
+    fd = draft.pass_fd(Directory(path, ORIGIN)) if draft.by_parent else NO_FD
+    nodes = [*node_steps(draft)]
+    if _changes_modes(draft) and any(isinstance(node, Device) for node in nodes):
+        yield Procfs("")
+    yield Rootfs(ORIGIN, path, fd, only_open=True)
+    yield from nodes
+    yield Pivot(ORIGIN, PIVOT_CHROOT)
+
+
 def _needs_procfs(draft: Draft) -> bool:
     """Whether a step needs a procfs of its own.
 
     To find what must not be left below a moved root, and to change a mode by descriptor, which
     fchmodat2(2) does since Linux 6.6.
     """
-    return draft.options.no_pivot or draft.host.kernel < (6, 6)
+    return draft.options.no_pivot or _changes_modes(draft)
+
+
+def _changes_modes(draft: Draft) -> bool:
+    """Whether the kernel lacks fchmodat2(2), so that a mode is changed through procfs."""
+    return draft.host.kernel < (6, 6)
 
 
 def _origin(draft: Draft) -> str:
@@ -102,10 +130,14 @@ def _end_propagation(draft: Draft) -> Iterator[Step]:
         yield Propagation(_PROPAGATION, PROPAGATION[word])
 
 
-def _root(draft: Draft) -> Iterator[Step]:
+def _path(draft: Draft) -> str:
     if draft.spec.root is None:
         raise SpecError("a container needs a root file system", origin="$.root")
-    path = posixpath.join(draft.options.bundle, draft.spec.root.path)
+    return posixpath.join(draft.options.bundle, draft.spec.root.path)
+
+
+def _root(draft: Draft) -> Iterator[Step]:
+    path = _path(draft)
     if draft.options.overlay and draft.host.privileged:
         yield Rootfs(ORIGIN, path, draft.pass_fd(Overlay(path, ORIGIN, _owner(draft))))
     elif draft.by_parent:

@@ -80,18 +80,23 @@ class Procfs(Step, frozen=True):
 
 
 class Rootfs(Step, frozen=True):
-    """Attach the root file system at `path`: the passed tree, or a recursive clone of the path."""
+    """Attach the root file system at `path`: the passed tree, or a recursive clone of the path.
+
+    With `only_open` nothing is attached: the directory, or the one passed, is what to enter later.
+    """
 
     op: ClassVar[int] = 32
     path: str
     fd: int = NO_FD
+    only_open: bool = False
 
     def record(self) -> Record:
-        return Record(fd=self.fd, strings=(self.path,))
+        return Record(fd=self.fd, a=int(self.only_open), strings=(self.path,))
 
     def __str__(self) -> str:
         passed = f" (passed as fd {self.fd})" if self.fd != NO_FD else ""
-        return f"take {self.path} as root file system{passed}"
+        what = "root directory" if self.only_open else "root file system"
+        return f"take {self.path} as {what}{passed}"
 
 
 class Mount(Step, frozen=True):

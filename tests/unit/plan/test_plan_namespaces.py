@@ -139,14 +139,6 @@ def test_a_namespace_that_the_kernel_lacks_is_refused() -> None:
     assert caught.value.origin == "$.linux.namespaces[1]"
 
 
-def test_without_a_mount_namespace_nothing_is_mounted_in_the_hosts() -> None:
-    bare = spec(namespaces=(), mounts=(), masked_paths=(), readonly_paths=(), hostname="")
-    with pytest.raises(UnsupportedError) as caught:
-        compiled(replace(bare, root=replace(bare.root, readonly=False)))  # type: ignore[type-var]
-
-    assert caught.value.origin == "$.linux.namespaces"
-
-
 @pytest.mark.parametrize(
     ("changes", "type", "origin"),
     [

@@ -329,8 +329,3 @@ def test_exec_refuses_what_is_not_implemented(changes: dict[str, Any], origin: s
         executed(process(**changes))
 
     assert caught.value.origin == origin
-
-
-def test_exec_needs_the_containers_mount_namespace() -> None:
-    with pytest.raises(UnsupportedError):
-        executed(process(), namespaces={"pid": 4})
