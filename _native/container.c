@@ -261,6 +261,26 @@ run_step (const struct step *s, struct context *ctx)
   return -EPROTO; /* decode.c has already refused it */
 }
 
+/* Whether the kernel may have made us dumpable again: it does so where credentials change, if
+   fs.suid_dumpable says so.  proc_sys_fs(5)  */
+static bool
+changes_credentials (uint32_t op)
+{
+  switch (op)
+    {
+    case STEP_FORK:
+    case STEP_JOIN_NS:
+    case STEP_UNSHARE:
+    case STEP_TIME_NS:
+    case STEP_NS_ROOT:
+    case STEP_CREDENTIALS:
+    case STEP_CAPABILITIES:
+      return true;
+    default:
+      return false;
+    }
+}
+
 static _Noreturn void
 run_plan (struct context *ctx)
 {
@@ -278,7 +298,8 @@ run_plan (struct context *ctx)
       result = run_step (&s, ctx);
       if (result < 0)
         fail (ctx, s.index, result);
-      stay_undumpable ();
+      if (changes_credentials (s.op))
+        stay_undumpable ();
     }
   fail (ctx, NO_STEP, -EPROTO); /* STEP_EXEC is last and does not return */
 }

@@ -193,16 +193,14 @@ do_bounding (const struct step *s, struct context *ctx)
 {
   for (unsigned int cap = 0; cap < 64; cap++)
     {
-      int held = sys_prctl (PR_CAPBSET_READ, cap, 0, 0, 0);
-      int result;
+      int result = (s->a >> cap & 1) != 0 ? 0 : sys_prctl (PR_CAPBSET_DROP, cap, 0, 0, 0);
 
-      if (held == -EINVAL)
+      if (result == -EINVAL)
         return 0; /* past the last */
-      if (held == 0 || (s->a >> cap & 1) != 0)
-        continue;
-      result = checked (ctx, CALL_PRCTL, sys_prctl (PR_CAPBSET_DROP, cap, 0, 0, 0));
+      if (result == -EPERM && sys_prctl (PR_CAPBSET_READ, cap, 0, 0, 0) == 0)
+        continue; /* we may not drop it, and need not */
       if (result < 0)
-        return result;
+        return checked (ctx, CALL_PRCTL, result);
     }
   return 0;
 }
