@@ -1,6 +1,7 @@
 /* calls.h: what failed inside a step, beside its errno; read by cffi too.
    Append only: Python turns CALL_OPENAT2 into "openat2".  VERIFY is a check of
-   ours that came out wrong, DECODE a plan that was refused.  */
+   ours that came out wrong, DECODE a plan that was refused, HOOK a hook that could not be run, took
+   too long (ETIMEDOUT) or ended badly (ECANCELED).  */
 enum wire_call
 {
   CALL_NONE = 0,
@@ -68,4 +69,5 @@ enum wire_call
   CALL_EXECVE = 62,
   CALL_VERIFY = 63,
   CALL_DECODE = 64,
+  CALL_HOOK = 65,
 };

@@ -28,9 +28,10 @@ fail (const struct context *ctx, uint32_t step, int result)
     .step = step,
     .error = -result,
     .call = ctx->call,
+    .value = ctx->value,
   };
 
-  (void) send_reply (ctx->control, &reply, -1);
+  (void) send_text (ctx->control, &reply, ctx->text, ctx->text_size);
   _exit (FAILURE);
 }
 
@@ -257,6 +258,7 @@ run_step (const struct step *s, struct context *ctx)
     case STEP_NO_NEW_PRIVS: return do_no_new_privs (s, ctx);
     case STEP_PROGRAM: return do_program (s, ctx);
     case STEP_EXEC: return do_exec (s, ctx);
+    case STEP_HOOK: return do_hook (s, ctx);
     }
   return -EPROTO; /* decode.c has already refused it */
 }

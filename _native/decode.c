@@ -111,6 +111,14 @@ static const struct rule rules[] = {
   [STEP_NO_NEW_PRIVS] = { .known = true },
   [STEP_PROGRAM] = { .known = true, STRINGS (1, WIRE_MAX_STRINGS) },
   [STEP_EXEC] = { .known = true, .a = U32, STRINGS (1, WIRE_MAX_STRINGS) },
+
+  [STEP_HOOK] = { .known = true,
+                  .a = U32,
+                  .b = U32,
+                  .c = U32,
+                  STRINGS (HOOK_STRINGS + 1, WIRE_MAX_STRINGS),
+                  .path = 1,
+                  DATA (1, 0, WIRE_MAX_DATA) },
 };
 
 /* Bytes being walked.  A short read sets `bad` and yields zero: callers check once, after
@@ -240,7 +248,7 @@ values_fit (const struct step *s)
 {
   switch ((enum wire_op) s->op)
     {
-    case STEP_PAUSE: return s->a >= PAUSE_MAPS && s->a <= PAUSE_CREATED;
+    case STEP_PAUSE: return s->a >= PAUSE_MAPS && s->a <= PAUSE_HOOKS;
     case STEP_VERIFY_NS: return is_single_bit (s->a);
     case STEP_JOIN_NS:
     case STEP_UNSHARE:
@@ -255,6 +263,7 @@ values_fit (const struct step *s)
     case STEP_RLIMIT: return s->a < RLIM_NLIMITS && s->b <= s->c;
     case STEP_CREDENTIALS: return s->a != U32 && s->b != U32; /* (uid_t) -1 means "leave as it is" */
     case STEP_EXEC: return s->a >= 1 && s->a <= s->strings;
+    case STEP_HOOK: return s->a >= 1 && s->a <= s->strings - HOOK_STRINGS && s->c <= s->data_size;
     case STEP_MOUNT: return (s->c & MOUNT_DEVICE_NODE) == 0;
     case STEP_GATE:
     case STEP_FORK:

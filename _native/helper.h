@@ -37,12 +37,23 @@ _Noreturn void container_main (const struct job *job, const struct caller_limits
    the other side reads.  */
 int send_reply (int socket, const struct wire_reply *reply, int fd);
 
+/* message.c: the same with text after it instead of a descriptor.  */
+int send_text (int socket, const struct wire_reply *reply, const char *text, size_t size);
+
 /* Close everything but these, in any order, -1 allowed; `keep` is sorted in place.  */
 int close_all_but (int *keep, size_t count);
 
 /* steps_process.c: give each descriptor of STEP_FD its final number, still close-on-exec, and move
    the others out of the way.  */
 int place_fds (struct context *ctx);
+
+/* steps_process.c: 0 if the file can be executed by who we are now; no part of the path may be a
+   magic link.  */
+int check_program (const char *path);
+
+/* steps_process.c: argv of the step's strings from `first` on, `argc` of them, and the rest as *envp.
+   Both end with NULL and are good until the next call.  */
+char **fill_vectors (const struct step *s, uint32_t first, uint32_t argc, char ***envp);
 
 /* signals.c: SIG_DFL for all, nothing blocked.  */
 void reset_signals (void);

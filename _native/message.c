@@ -25,12 +25,15 @@ attach_fd (struct msghdr *message, union fd_control *control, int fd)
   memcpy (CMSG_DATA (header), &fd, sizeof (fd));
 }
 
-int
-send_reply (int socket, const struct wire_reply *reply, int fd)
+static int
+send_message (int socket, const struct wire_reply *reply, int fd, const char *text, size_t size)
 {
   struct wire_reply copy = *reply;
-  struct iovec part = { .iov_base = &copy, .iov_len = sizeof (copy) };
-  struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+  struct iovec parts[] = {
+    { .iov_base = &copy, .iov_len = sizeof (copy) },
+    { .iov_base = (char *) (uintptr_t) text, .iov_len = size },
+  };
+  struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
   union fd_control control = { { 0 } };
   ssize_t n;
 
@@ -40,6 +43,18 @@ send_reply (int socket, const struct wire_reply *reply, int fd)
     attach_fd (&message, &control, fd);
   n = sys_sendmsg (socket, &message, MSG_NOSIGNAL);
   return n < 0 ? (int) n : 0;
+}
+
+int
+send_reply (int socket, const struct wire_reply *reply, int fd)
+{
+  return send_message (socket, reply, fd, NULL, 0);
+}
+
+int
+send_text (int socket, const struct wire_reply *reply, const char *text, size_t size)
+{
+  return send_message (socket, reply, -1, text, size);
 }
 
 static void

@@ -29,6 +29,7 @@ struct made_mount
 };
 
 #define MAX_MADE_MOUNTS 1024
+#define HOOK_STRINGS 2 /* of STEP_HOOK that come before argv */
 #define FD_NUMBERS (3 + WIRE_MAX_FDS) /* that STEP_FD may give: stdio and the preserved ones */
 
 /* A resource limit that would bind the helper itself: STEP_EXEC sets it.  */
@@ -59,6 +60,9 @@ struct context
   bool in_userns;                /* STEP_NS_ROOT has run */
   bool joined;                   /* STEP_JOIN_NS has run: others share a namespace with us */
   uint32_t call;                 /* enum wire_call of the last failure */
+  int64_t value;                 /* how the hook ended that has failed */
+  char text[WIRE_MAX_TEXT];      /* the end of what it wrote */
+  uint32_t text_size;
   struct made_mount made[MAX_MADE_MOUNTS];
   uint32_t made_count;
 };
@@ -124,6 +128,8 @@ int do_cwd (const struct step *s, struct context *ctx);
 int do_no_new_privs (const struct step *s, struct context *ctx);
 int do_program (const struct step *s, struct context *ctx);
 int do_exec (const struct step *s, struct context *ctx);
+
+int do_hook (const struct step *s, struct context *ctx);           /* steps_hook.c */
 
 /* path.c: the only place where paths below the rootfs are resolved.  */
 

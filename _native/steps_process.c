@@ -341,7 +341,7 @@ do_cwd (const struct step *s, struct context *ctx)
 
 /* 0 if it can be executed by who we are now.  Magic links lead out of the container
    (CVE-2019-5736, CVE-2024-21626), so no part may be one.  */
-static int
+int
 check_program (const char *path)
 {
   autoclose int fd = sys_openat2 (AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_PROGRAM);
@@ -381,33 +381,34 @@ do_program (const struct step *s, struct context *ctx)
   return checked (ctx, CALL_EXECVE, worst);
 }
 
-/* argv and envp, each ended by NULL, point into the plan's mapping, which execve(2) copies.  */
-static char **
-fill_vectors (const struct step *s, char **vector)
+/* They point into the plan's mapping, which execve(2) copies.  */
+char **
+fill_vectors (const struct step *s, uint32_t first, uint32_t argc, char ***envp)
 {
-  uint32_t argc = (uint32_t) s->a;
-  const char *string = s->first;
+  static char *vector[WIRE_MAX_STRINGS + 2];
+  const char *string = string_at (s, first);
   char **next = vector;
 
-  for (uint32_t i = 0; i < s->strings; i++)
+  for (uint32_t i = first; i < s->strings; i++)
     {
-      if (i == argc)
+      if (i == first + argc)
         *next++ = NULL;
       *next++ = (char *) (uintptr_t) string;
       if (i + 1 < s->strings)
         string = string_after (string);
     }
-  if (s->strings == argc)
+  if (s->strings == first + argc)
     *next++ = NULL;
   *next = NULL;
-  return vector + argc + 1;
+  *envp = vector + argc + 1;
+  return vector;
 }
 
 int
 do_exec (const struct step *s, struct context *ctx)
 {
-  static char *vector[WIRE_MAX_STRINGS + 2];
-  char **envp = fill_vectors (s, vector);
+  char **envp;
+  char **argv = fill_vectors (s, 0, (uint32_t) s->a, &envp);
   int result;
 
   if (ctx->program == NULL)
@@ -419,5 +420,5 @@ do_exec (const struct step *s, struct context *ctx)
     return result;
   (void) umask ((mode_t) ctx->umask);
   (void) signal (SIGPIPE, SIG_DFL);
-  return checked (ctx, CALL_EXECVE, sys_execve (ctx->program, vector, envp));
+  return checked (ctx, CALL_EXECVE, sys_execve (ctx->program, argv, envp));
 }

@@ -280,6 +280,18 @@ sys_close_range (unsigned int first, unsigned int last, unsigned int flags)
 }
 
 static inline int
+sys_pipe2 (int ends[2], int flags)
+{
+  return sys_result (syscall (SYS_pipe2, ends, flags));
+}
+
+static inline int
+sys_memfd_create (const char *name, unsigned int flags)
+{
+  return sys_result (syscall (SYS_memfd_create, name, flags));
+}
+
+static inline int
 sys_ioctl (int fd, unsigned long request, void *arg)
 {
   return sys_result (syscall (SYS_ioctl, fd, request, arg));
@@ -391,6 +403,18 @@ static inline int
 sys_pidfd_send_signal (int pidfd, int signal)
 {
   return sys_result (syscall (SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
+}
+
+/* Wait for the end of a child of ours, whatever its exit signal is.  */
+static inline int
+sys_waitid (idtype_t type, id_t id, siginfo_t *info)
+{
+  int result;
+
+  do
+    result = sys_result (syscall (SYS_waitid, type, id, info, WEXITED | __WALL, NULL));
+  while (result == -EINTR);
+  return result;
 }
 
 static inline int

@@ -17,6 +17,7 @@
 #define WIRE_MAX_STRINGS 65536
 #define WIRE_MAX_DATA 262144
 #define WIRE_MAX_FDS 240
+#define WIRE_MAX_TEXT 4096
 
 struct wire_plan
 {
@@ -89,6 +90,8 @@ enum wire_op
   STEP_NO_NEW_PRIVS = 57,
   STEP_PROGRAM = 58,  /* [strings candidates, best first] the first that is an executable file */
   STEP_EXEC = 59,     /* [a argc; strings argv, then envp] close everything else and execve(2); nothing may follow */
+  /* Programs of others on the way.  */
+  STEP_HOOK = 70,     /* [a argc, b timeout in ms or 0, c where in the data the pid belongs; strings path, directory or "", argv, then envp; data the state document but for the pid] run it to its end; it must end with 0 */
 };
 
 /* Meeting points, by what the parent must do before it says PROCEED.  */
@@ -98,6 +101,7 @@ enum wire_pause
   PAUSE_CGROUP = 2,  /* move us into our cgroup */
   PAUSE_CONSOLE = 3, /* take the pty master */
   PAUSE_CREATED = 4, /* save the state: from here on we outlive the parent; directly before STEP_GATE, and only the payload's descriptors, dialogue and gate are still open */
+  PAUSE_HOOKS = 5,   /* run the hooks that run outside */
 };
 
 enum wire_reset
@@ -153,7 +157,7 @@ enum wire_reply_kind
 {
   REPLY_SPAWNED = 1, /* value: pid in the application's pid namespace, -errno if clone3 failed; carries the pidfd */
   REPLY_PAUSED = 2,  /* step */
-  REPLY_FAILED = 3,  /* step (UINT32_MAX: the plan itself), error, call */
+  REPLY_FAILED = 3,  /* step (UINT32_MAX: the plan itself), error, call; of CALL_HOOK also value, and after the struct up to WIRE_MAX_TEXT bytes of output */
 };
 
 struct wire_reply
@@ -164,7 +168,7 @@ struct wire_reply
   int32_t error;  /* errno, positive */
   uint32_t call;  /* enum wire_call: the system call that failed */
   uint32_t fds;   /* how many travel with it */
-  int64_t value;
+  int64_t value;  /* CALL_HOOK with ECANCELED: how the hook ended, a status or minus a signal */
 };
 
 /* Application to container process: the one verb.  */

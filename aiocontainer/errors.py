@@ -191,18 +191,23 @@ class SystemdError(ContainerError, OSError):
 
 
 class HookError(ContainerError, RuntimeError):
-    """A hook failed; `returncode` as in subprocess, `output` the tail of what it wrote."""
+    """A hook failed: `hook` is its address, ``$.hooks.prestart[0]``, `output` the tail of what it wrote.
 
-    def __init__(self, hook: str, returncode: int | None, output: bytes = b"") -> None:
-        super().__init__(hook, returncode, output)
+    `returncode` is as in subprocess; None where it did not end by itself, and `problem` says why.
+    """
+
+    def __init__(
+        self, hook: str, returncode: int | None, output: bytes = b"", *, problem: str = "timed out"
+    ) -> None:
+        super().__init__(hook, returncode, output, problem)
         self.hook = hook
         self.returncode = returncode
         self.output = output
+        self.problem = problem if returncode is None else f"ended with {returncode}"
 
     def __str__(self) -> str:
         tail = self.output.decode(errors="backslashreplace").strip()
-        ended = "timed out" if self.returncode is None else f"ended with {self.returncode}"
-        return f"{self.hook}: {ended}" + (f": {tail}" if tail else "")
+        return f"{self.hook}: {self.problem}" + (f": {tail}" if tail else "")
 
 
 class CriuError(ContainerError, RuntimeError):

@@ -8,24 +8,23 @@ file after the last PROCEED means that execve(2) worked.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .. import native
 from .._aio import OwnedFd
-from ..errors import Addressed, BootstrapError, ContainerError, HelperError
+from ..errors import Addressed, BootstrapError, ContainerError, HelperError, HookError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["REPLY_SPACE", "Channel", "Dialogue", "Spawned"]
+__all__ = ["Channel", "Dialogue", "Spawned"]
 
 T = TypeVar("T", bound=Addressed)
 """A step, or what another process knows of one."""
 
-REPLY_SPACE = 512
-"""More bytes than a reply has; a longer message is truncated and refused by `decode_reply`."""
 _FDS_SPACE = socket.CMSG_SPACE(8 * 4)
 
 
@@ -44,7 +43,7 @@ class Dialogue(Generic[T]):
 
     `spawned` are the announced processes (two where the plan forks), `paused` the step that waits
     for PROCEED, `handed` what came with it.  A reply that may not come raises `HelperError`, a failed
-    step `BootstrapError`; descriptors of refused replies are closed.
+    step `BootstrapError` or `HookError`; descriptors of refused replies are closed.
     """
 
     def __init__(self, steps: Sequence[T | None]) -> None:
@@ -64,7 +63,7 @@ class Dialogue(Generic[T]):
             elif reply.kind == native.REPLY_PAUSED:
                 self._paused(reply, fds)
             else:
-                raise BootstrapError(self._step(reply.step), reply.error, call=reply.call)
+                raise _failure(self._step(reply.step), reply)
         finally:
             for fd in fds:
                 fd.close()
@@ -89,6 +88,16 @@ class Dialogue(Generic[T]):
 
     def _step(self, index: int) -> T | None:
         return self._steps[index] if index < len(self._steps) else None
+
+
+def _failure(step: Addressed | None, reply: native.Reply) -> ContainerError:
+    if reply.call != "hook":
+        return BootstrapError(step, reply.error, call=reply.call)
+    hook = step.origin if step is not None else ""
+    if reply.error == errno.ECANCELED:
+        return HookError(hook, reply.value, reply.text)
+    problem = "timed out" if reply.error == errno.ETIMEDOUT else os.strerror(reply.error)
+    return HookError(hook, None, reply.text, problem=problem)
 
 
 class Channel(Generic[T]):
@@ -163,7 +172,9 @@ class Channel(Generic[T]):
     def _receive(self) -> None:
         """Read one message, or the end of file."""
         try:
-            data, ancillary, flags, _ = self._sock.recvmsg(REPLY_SPACE, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self._sock.recvmsg(
+                native.REPLY_SPACE, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC
+            )
         except ConnectionResetError:  # the peer went with a message unread: the end all the same
             self.ended = True
             return

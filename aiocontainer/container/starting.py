@@ -13,7 +13,7 @@ from .. import native
 from ..errors import HelperError, NotRunningError, StateCorruptError, StateError
 from ..plan.steps import Gate
 from ..store import StoreError
-from .dialogue import REPLY_SPACE, Dialogue
+from .dialogue import Dialogue
 from .status import Status
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ async def pass_gate(state: State, sock: socket.socket) -> None:
 
 async def _receive(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     try:
-        return await loop.sock_recv(sock, REPLY_SPACE)
+        return await loop.sock_recv(sock, native.REPLY_SPACE)
     except ConnectionResetError:  # it went without reading what we sent: the end all the same
         return b""
 

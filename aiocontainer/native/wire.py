@@ -22,6 +22,7 @@ __all__ = [
     "PROCEED",
     "REPLY_FAILED",
     "REPLY_PAUSED",
+    "REPLY_SPACE",
     "REPLY_SPAWNED",
     "Reply",
     "decode_reply",
@@ -41,6 +42,8 @@ _ALIGNMENT: Final = 8
 _UNSIGNED: Final = 2**64 - 1
 
 MAX_FDS: Final[int] = lib.WIRE_MAX_FDS
+REPLY_SPACE: Final[int] = REPLY.size + lib.WIRE_MAX_TEXT
+"""The longest reply."""
 REPLY_SPAWNED: Final[int] = lib.REPLY_SPAWNED
 REPLY_PAUSED: Final[int] = lib.REPLY_PAUSED
 REPLY_FAILED: Final[int] = lib.REPLY_FAILED
@@ -49,6 +52,8 @@ PROCEED: Final = ORDER.pack(lib.WIRE_MAGIC, lib.WIRE_PROCEED)
 """The one order that there is."""
 
 _MAX_ERRNO: Final = 4095
+_MAX_SIGNAL: Final = 64
+_HOOK: Final[int] = lib.CALL_HOOK
 _MFD_NOEXEC_SEAL: Final = 0x8  # Linux 6.3
 _CALLS: Final[dict[int, str]] = {
     number: name.removeprefix("CALL_").lower()
@@ -130,9 +135,12 @@ class Reply(NamedTuple):
     error: int
     """errno, positive; 0 if it is no failure."""
     call: str
-    """The system call that failed, or "verify" or "decode"; "" if it is no failure."""
+    """The system call that failed, or "verify", "decode" or "hook"; "" if it is no failure."""
     value: int
+    """pid or -errno of a process; how a hook ended, as in `subprocess`."""
     fds: tuple[int, ...]
+    text: bytes = b""
+    """The end of what a failed hook wrote."""
 
 
 def decode_reply(data: bytes, fds: Sequence[int]) -> Reply:
@@ -146,17 +154,23 @@ def decode_reply(data: bytes, fds: Sequence[int]) -> Reply:
 
 
 def _decode_reply(data: bytes, fds: Sequence[int]) -> Reply:
-    if len(data) != REPLY.size:
+    if not REPLY.size <= len(data) <= REPLY_SPACE:
         raise HelperError(f"the helper sent {len(data)} bytes, not a reply")
-    magic, kind, step, error, call, count, value = REPLY.unpack(data)
+    magic, kind, step, error, call, count, value = REPLY.unpack_from(data)
+    text = data[REPLY.size :]
     if magic != lib.WIRE_MAGIC or count != len(fds):
         raise HelperError("the helper sent something that is no reply")
     fits = {
         REPLY_SPAWNED: error == 0 and call == 0 and (value > 0) == (count == 1) and -_MAX_ERRNO <= value != 0,
         REPLY_PAUSED: error == 0 and call == 0 and count <= 1 and value == 0,
-        REPLY_FAILED: 0 < error <= _MAX_ERRNO and call in _CALLS and count == 0 and value == 0,
+        REPLY_FAILED: 0 < error <= _MAX_ERRNO and call in _CALLS and count == 0 and value in _endings(call),
     }
-    if not fits.get(kind, False):
+    if not fits.get(kind, False) or (text and call != _HOOK):
         raise HelperError(f"the helper sent a reply that makes no sense (kind {kind})")
     name = _CALLS[call] if kind == REPLY_FAILED else ""
-    return Reply(kind, step, error, name, value, tuple(fds))
+    return Reply(kind, step, error, name, value, tuple(fds), text)
+
+
+def _endings(call: int) -> range:
+    """Return what `Reply.value` may be of a failure: 0, or an exit status or minus a signal of a hook."""
+    return range(-_MAX_SIGNAL, 256) if call == _HOOK else range(1)

@@ -8,6 +8,7 @@ named by index into `Plan.fds`; -1 is none.
 from __future__ import annotations
 
 from .steps_base import NO_FD, Record, Step
+from .steps_hook import Hook
 from .steps_mount import (
     Bind,
     Console,
@@ -103,4 +104,6 @@ __all__ = [
     "NoNewPrivs",
     "Program",
     "Exec",
+    # programs of others
+    "Hook",
 ]

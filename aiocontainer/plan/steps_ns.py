@@ -9,6 +9,7 @@ from .flags import (
     PAUSE_CGROUP,
     PAUSE_CONSOLE,
     PAUSE_CREATED,
+    PAUSE_HOOKS,
     PAUSE_MAPS,
     RESET_AFFINITY,
     RESET_ALL,
@@ -45,6 +46,7 @@ _PAUSES: Final = {
     PAUSE_CGROUP: "wait until moved into the cgroup",
     PAUSE_CONSOLE: "hand over the terminal's master",
     PAUSE_CREATED: "report that the container is created",
+    PAUSE_HOOKS: "wait until the hooks outside have run",
 }
 _RESETS: Final = {
     RESET_SIGNALS: "signals",

@@ -70,7 +70,7 @@ class Talk:
         """The next reply, or None at end of file."""
         assert select.select([self.control], [], [], TIMEOUT_S)[0], f"no answer after {self.replies}"
         try:
-            data, ancillary, flags, _ = self.control.recvmsg(512, 64, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self.control.recvmsg(native.REPLY_SPACE, 64, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             return None
         if not data:

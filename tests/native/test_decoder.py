@@ -111,6 +111,8 @@ GOOD = [
     step("CWD", a=1, b=1, strings=PATH),
     step("NO_NEW_PRIVS"),
     step("PROGRAM", strings=("/bin/a", "b")),
+    step("HOOK", a=2, b=1000, c=1, strings=("/hook", "/bundle", "hook", "x", "A=B"), data=b"{}"),
+    step("HOOK", a=1, strings=("/hook", "", "hook")),
 ]
 
 
@@ -132,6 +134,7 @@ def spoiled() -> list[Raw]:
         "a": {lib.STEP_BIND, lib.STEP_SETATTR, lib.STEP_BOUNDING},
         "b": {lib.STEP_VERIFY_NS, lib.STEP_DEVICE},
         "c": {lib.STEP_DEVICE, lib.STEP_CONSOLE, lib.STEP_FD, lib.STEP_RLIMIT},
+        "data": {lib.STEP_HOOK},
     }
     found = []
     for good in GOOD:
@@ -159,7 +162,7 @@ BAD = {
     "empty path": step("MASK", strings=("",)),
     "no string": step("HOSTNAME"),
     "two strings": step("HOSTNAME", strings=("a", "b")),
-    "no such pause": step("PAUSE", a=5),
+    "no such pause": step("PAUSE", a=7),
     "pause 0": step("PAUSE"),
     "two namespaces to verify": step("VERIFY_NS", a=0x20000 | 0x40000000),
     "no namespace": step("UNSHARE"),
@@ -183,6 +186,11 @@ BAD = {
     "number without device": step("BIND", strings=("s", "/x"), data=bytes(8)),
     "umask": step("UMASK", a=0o1000),
     "pivot": step("PIVOT", a=3),
+    "hook without arguments": step("HOOK", strings=("/hook", "", "hook")),
+    "hook with more arguments than strings": step("HOOK", a=2, strings=("/hook", "", "hook")),
+    "hook without directory": step("HOOK", a=1, strings=("/hook", "hook")),
+    "hook by a relative path": step("HOOK", a=1, strings=("hook", "", "hook")),
+    "pid behind the state": step("HOOK", a=1, c=3, strings=("/hook", "", "hook"), data=b"{}"),
     "exec in the middle": EXEC,
     "gate without created": GATE,
     "created without gate": CREATED,

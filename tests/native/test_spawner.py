@@ -89,13 +89,13 @@ def test_another_order_than_proceed_ends_the_process(spawner: native.Spawner) ->
 
 def test_a_failure_has_step_errno_and_call(spawner: native.Spawner) -> None:
     done = talk.run(spawner, [step("SETSID"), *program("/no/such/program")])
-    assert done.failure == (native.REPLY_FAILED, 1, errno.ENOENT, "execve", 0, ())
+    assert done.failure == (native.REPLY_FAILED, 1, errno.ENOENT, "execve", 0, (), b"")
     assert done.exits()[0].code == 1
 
 
 def test_a_bad_plan_is_refused_before_its_first_step(spawner: native.Spawner, tmp_path: Path) -> None:
     done = talk.run(spawner, [MAPS, step("SETSID", a=1), *program("/bin/true")])
-    assert done.failure == (native.REPLY_FAILED, 1, errno.EBADMSG, "decode", 0, ())
+    assert done.failure == (native.REPLY_FAILED, 1, errno.EBADMSG, "decode", 0, (), b"")
     assert not any(reply.kind == native.REPLY_PAUSED for reply in done.replies)
     done.exits()
 
@@ -103,7 +103,7 @@ def test_a_bad_plan_is_refused_before_its_first_step(spawner: native.Spawner, tm
 def test_a_plan_for_other_descriptors_is_refused(spawner: native.Spawner) -> None:
     with talk.null() as fds:
         done = talk.run(spawner, native.encode_plan(program("/bin/true"), 2), fds)
-    assert done.failure == (native.REPLY_FAILED, 2**32 - 1, errno.EBADMSG, "decode", 0, ())
+    assert done.failure == (native.REPLY_FAILED, 2**32 - 1, errno.EBADMSG, "decode", 0, (), b"")
     done.exits()
 
 

@@ -128,11 +128,13 @@ def reply(**fields: int) -> bytes:
 
 
 def test_replies_are_read() -> None:
-    assert native.decode_reply(reply(step=7), []) == (lib.REPLY_PAUSED, 7, 0, "", 0, ())
+    assert native.decode_reply(reply(step=7), []) == (lib.REPLY_PAUSED, 7, 0, "", 0, (), b"")
     failed = reply(kind=lib.REPLY_FAILED, step=3, error=13, call=lib.CALL_OPENAT2)
-    assert native.decode_reply(failed, []) == (lib.REPLY_FAILED, 3, 13, "openat2", 0, ())
+    assert native.decode_reply(failed, []) == (lib.REPLY_FAILED, 3, 13, "openat2", 0, (), b"")
     spawned = reply(kind=lib.REPLY_SPAWNED, value=-11)
     assert native.decode_reply(spawned, []).value == -11
+    hook = reply(kind=lib.REPLY_FAILED, error=125, call=lib.CALL_HOOK, value=-9) + b"output"
+    assert native.decode_reply(hook, []) == (lib.REPLY_FAILED, 0, 125, "hook", -9, (), b"output")
 
 
 GARBAGE = [
@@ -151,6 +153,10 @@ GARBAGE = [
     reply(kind=lib.REPLY_FAILED, error=-1),
     reply(kind=lib.REPLY_FAILED, error=1, call=999),
     reply(error=1),
+    reply(kind=lib.REPLY_FAILED, error=1, call=lib.CALL_OPENAT) + b"text",
+    reply(kind=lib.REPLY_FAILED, error=1, call=lib.CALL_OPENAT, value=1),
+    reply(kind=lib.REPLY_FAILED, error=125, call=lib.CALL_HOOK, value=256),
+    reply(kind=lib.REPLY_FAILED, error=125, call=lib.CALL_HOOK) + bytes(lib.WIRE_MAX_TEXT + 1),
 ]
 
 

@@ -36,6 +36,7 @@ def test_limits_are_those_of_the_header() -> None:
 
     assert int(limits["WIRE_MAX_STEPS"]) == flags.WIRE_MAX_STEPS
     assert int(limits["WIRE_MAX_FDS"]) == flags.WIRE_MAX_FDS
+    assert int(limits["WIRE_MAX_TEXT"]) == flags.WIRE_MAX_TEXT
 
 
 @pytest.mark.parametrize("prefix", ["PAUSE_", "RESET_", "MOUNT_", "PIVOT_"])
@@ -53,6 +54,8 @@ def test_a_record_says_only_what_its_step_has() -> None:
     assert steps.Device("", "/d", 0o20666, 1, 5, 6, 7).record().b == 1 << 32 | 5
     assert steps.Credentials("", 1, 2, (3, 4)).record().data == b"\3\0\0\0\4\0\0\0"
     assert steps.Credentials("", 1, 2, None).record().c == 1
+    hook = steps.Hook("", "/h", ("a", "b"), ("E=1",), (b"{", b"}"), "/d", 1500)
+    assert hook.record() == steps.Record(a=2, b=1500, c=1, strings=("/h", "/d", "a", "b", "E=1"), data=b"{}")
 
 
 @pytest.mark.parametrize("step", step_classes(), ids=lambda step: step.__name__)
