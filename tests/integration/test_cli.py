@@ -390,6 +390,22 @@ def test_a_killed_foreground_takes_its_container_along(cli: Cli) -> None:
     cli.succeed("delete", "--force", id)
 
 
+@pytest.mark.parametrize("options", [[], ["--no-subreaper"]])
+def test_what_a_container_without_a_pid_namespace_leaves(
+    cli: Cli, bundle: Callable[..., str], tmp_path: Path, options: list[str]
+) -> None:
+    """Its orphans end with it; the leak check looks for them, and for zombies."""
+    config = os.path.join(bundle("sh", "-c", "(sleep 1234 &) & sleep 0.2; exit 3"), "config.json")
+    with open(config) as file:
+        document = json.load(file)
+    linux = document["linux"]
+    linux["namespaces"] = [each for each in linux["namespaces"] if each["type"] != "pid"]
+    with open(config, "w") as file:
+        json.dump(document, file)
+    done = cli("run", *options, "-b", os.path.dirname(config), "aioc-test-orphans")
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 # Terminals ----------------------------------------------------------------------------------------------
 
 
