@@ -56,8 +56,7 @@ def _explain(call: Invocation) -> int:
 def _execute(call: Invocation) -> int:
     """Run the command; whatever it raises becomes one line and a status."""
     assert call.command is not None
-    preserve = getattr(call.options, "preserve_fds", 0)
-    missing = missing_descriptor(preserve)  # before a file of ours takes the number
+    missing = missing_descriptor(getattr(call.options, "preserve_fds", 0))  # before a file of ours takes it
     try:
         report = Report(call.program.log, call.program.log_format)
     except OSError as exc:
@@ -65,11 +64,13 @@ def _execute(call: Invocation) -> int:
         return FAILURE
     try:
         if missing is not None:
-            raise UsageError(f"--preserve-fds {preserve}: descriptor {missing} is not open")
+            raise UsageError(f"descriptor {missing}, which is to be passed on, is not open")
         return _function(call.command.function)(call)
     except UsageError as exc:
         report.error(str(exc))
         return FAILURE
+    except KeyboardInterrupt:
+        return 128 + 2
     except Exception as exc:  # noqa: BLE001 - the border of the program: nothing is above us
         report.error(_sentence(exc))
         if call.program.debug:

@@ -27,9 +27,9 @@ def listen_fd_names(environment: Mapping[str, str] = os.environ) -> tuple[str, .
     return names if len(names) == listen_fds(environment) else ()
 
 
-def missing_descriptor(count: int) -> int | None:
-    """Return the first of the *count* descriptors to pass that is not open."""
-    for fd in range(FIRST, FIRST + count):
+def missing_descriptor(preserve_fds: int) -> int | None:
+    """Return the first descriptor to pass on that is not open: sockets first, then *preserve_fds* more."""
+    for fd in range(FIRST, FIRST + listen_fds() + preserve_fds):
         try:
             os.fstat(fd)
         except OSError:

@@ -28,27 +28,28 @@ _LATER = ("process_label", "apparmor", "cgroup", "ignore_paused")
 def exec_(call: Invocation) -> int:
     """Run another process; its exit status is ours, unless it is detached."""
     id, *args = call.operands
-    program = _program(args, call.options)
-    _check(call.options)
+    options = call.options
+    program = _program(args, options)
+    terminal = options.tty or (not isinstance(program, list) and program.terminal)
+    _check(options, terminal=terminal)
 
     async def work(runtime: Runtime) -> int:
         container = await runtime.load(id)
-        signals = (
-            None if call.options.detach else catch_signals(terminal=_has_terminal(program, call.options))
-        )
+        signals = None if options.detach else catch_signals(terminal=terminal)
         process = await container.exec(
             program,
-            env=call.options.env or None,
-            cwd=call.options.cwd,
-            user=call.options.user,
-            tty=call.options.tty,
-            console_socket=call.options.console_socket,
-            no_new_privileges=call.options.no_new_privs or None,
-            capabilities=call.options.cap,
-            additional_gids=call.options.additional_gids,
-            preserve_fds=call.options.preserve_fds,
+            env=options.env or None,
+            cwd=options.cwd,
+            user=options.user,
+            tty=options.tty,
+            console_socket=options.console_socket,
+            no_new_privileges=options.no_new_privs or None,
+            capabilities=options.cap,
+            additional_gids=options.additional_gids,
+            preserve_fds=options.preserve_fds,
         )
-        return await _attend(process, signals, call.options)
+        await _hand_over(process, options)
+        return 0 if signals is None else await _stand_in(process, signals)
 
     return drive(call.program, work)
 
@@ -63,22 +64,19 @@ def _program(args: list[str], options: Namespace) -> list[str] | ProcessSpec:
         return decode_process(file.read())
 
 
-def _has_terminal(program: list[str] | ProcessSpec, options: Namespace) -> bool:
-    return options.tty or (not isinstance(program, list) and program.terminal)
-
-
-def _check(options: Namespace) -> None:
+def _check(options: Namespace, *, terminal: bool) -> None:
     for name in _LATER:
         if getattr(options, name):
             option = "--" + name.replace("_", "-")
             raise UnsupportedError(f"exec {option}", needs="a later version of aiocontainer", origin=option)
-    if options.console_socket and not options.detach:
-        raise UsageError("--console-socket is for --detach")
-    if options.detach and options.tty and not options.console_socket:
+    if options.console_socket and not (options.detach and terminal):
+        raise UsageError("--console-socket is for --detach and a terminal")
+    if options.detach and terminal and not options.console_socket:
         raise UsageError("a terminal of a detached process needs --console-socket")
 
 
-async def _attend(process: Process, signals: Signals | None, options: Namespace) -> int:
+async def _hand_over(process: Process, options: Namespace) -> None:
+    """Tell the caller which process it is; one that nobody was told of does not stay."""
     try:
         if options.pid_file:
             write_pid_file(options.pid_file, process.pid)
@@ -88,9 +86,9 @@ async def _attend(process: Process, signals: Signals | None, options: Namespace)
         process.kill()
         await process.wait()
         raise
-    if signals is None:
-        return 0
 
+
+async def _stand_in(process: Process, signals: Signals) -> int:
     async def send(number: int) -> None:
         process.send_signal(number)
 

@@ -10,13 +10,10 @@ import json
 import os
 import sys
 import time
-from typing import Literal
 
 from .table import PROGRAM
 
 __all__ = ["Report"]
-
-Level = Literal["debug", "info", "warning", "error"]
 
 
 class Report:
@@ -31,17 +28,12 @@ class Report:
 
     def error(self, text: str) -> None:
         """Say why the command failed."""
-        self._say("error", text)
-
-    def warning(self, text: str) -> None:
-        """Say what the caller should know of, though the command goes on."""
-        self._say("warning", text)
-
-    def _say(self, level: Level, text: str) -> None:
         line = "; ".join(text.splitlines())
-        record = _json_record(level, line) if self._as_json else _text_record(level, line)
+        record = _json_record(line) if self._as_json else _text_record(line)
         if self._fd >= 0:
             os.write(self._fd, f"{record}\n".encode(errors="backslashreplace"))
+        if sys.stderr is None:  # closed when we were started
+            return
         if self._as_json and self._fd < 0:
             print(record, file=sys.stderr)  # as runc: without --log, the log is stderr
         else:
@@ -58,9 +50,9 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _json_record(level: Level, text: str) -> str:
-    return json.dumps({"level": level, "msg": text, "time": _now()}, separators=(",", ":"))
+def _json_record(text: str) -> str:
+    return json.dumps({"level": "error", "msg": text, "time": _now()}, separators=(",", ":"))
 
 
-def _text_record(level: Level, text: str) -> str:
-    return f'time="{_now()}" level={level} msg={json.dumps(text, ensure_ascii=False)}'
+def _text_record(text: str) -> str:
+    return f'time="{_now()}" level=error msg={json.dumps(text, ensure_ascii=False)}'

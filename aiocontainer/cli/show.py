@@ -40,13 +40,14 @@ def list_(call: Invocation) -> int:
     async def work(runtime: Runtime) -> int:
         containers = [container async for container in runtime.list()]
         if call.options.quiet:
-            print(*(container.id for container in containers), sep="\n", end="\n" if containers else "")
+            for container in containers:
+                print(container.id)
             return 0
         documents = [document(await container.state()) for container in containers]
         if call.options.format == "json":
             print(json.dumps(documents or None, separators=(",", ":")))  # null, as runc has it
         else:
-            print("\n".join(table(documents)))
+            print(*table(documents), sep="\n")
         return 0
 
     return drive(call.program, work)

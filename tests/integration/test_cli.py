@@ -347,6 +347,31 @@ def test_exec_refuses_what_it_cannot_do(cli: Cli, sleeper: str, option: list[str
     assert option[0] in cli.fail("exec", *option, sleeper, "true", status=255)
 
 
+def test_exec_console_socket(cli: Cli, sleeper: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "console")
+    assert "--console-socket" in cli.fail("exec", "-d", "-t", sleeper, "tty", status=1)
+    assert "--console-socket" in cli.fail("exec", "--console-socket", path, "-t", sleeper, "tty", status=1)
+    with receiver(path) as take:
+        words = (
+            "exec",
+            "-d",
+            "-t",
+            "--console-socket",
+            path,
+            sleeper,
+            "sh",
+            "-c",
+            "echo =$((20+3))=; sleep 9",
+        )
+        cli.succeed(*words, stdout=None, stderr=None)
+        _, master = take()
+        data = b""
+        while b"=23=" not in data:
+            assert select.select([master], [], [], TIMEOUT_S)[0], data
+            data += os.read(master, 4096)
+        os.close(master)
+
+
 def test_exec_terminal(cli: Cli, sleeper: str) -> None:
     with Terminal(cli.command("exec", "-t", sleeper, "tty")) as terminal:
         assert terminal.output().strip() == "/dev/pts/0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import aiocontainer
 from aiocontainer.cli.table import COMMANDS
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def test_ten_lines_of_the_readme(snap: Leaks, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(aiocontainer.__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=60,

@@ -77,6 +77,9 @@ def test_sockets_for_somebody_else(passed: dict[str, str]) -> None:
     assert listen_fd_names(passed) == ()
 
 
-def test_a_descriptor_that_is_not_open_is_found() -> None:
+def test_a_descriptor_that_is_not_open_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing_descriptor(0) is None
     assert missing_descriptor(2000) is not None
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "2000")
+    assert missing_descriptor(0) is not None

@@ -131,7 +131,7 @@ def test_a_log_that_cannot_be_opened(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_descriptor_to_preserve_must_be_open(tmp_path: Path) -> None:
     done = python(CALL, "--log", str(tmp_path / "log"), "run", "--preserve-fds", "1", "x")
     assert done.returncode == 1
-    assert done.stderr == "aiocontainer: --preserve-fds 1: descriptor 3 is not open\n"
+    assert done.stderr == "aiocontainer: descriptor 3, which is to be passed on, is not open\n"
 
 
 def test_closed_streams_are_no_traps(tmp_path: Path) -> None:
