@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
@@ -94,8 +93,14 @@ _NAMESPACE_FILES: Final = (
 
 def namespace_inodes(pid: int) -> dict[str, int]:
     """Map OCI name to inode, for each namespace that process *pid* is in."""
-    inodes = {}
-    for name, file in _NAMESPACE_FILES:
-        with contextlib.suppress(FileNotFoundError):  # a kernel without that type
-            inodes[name] = os.stat(f"/proc/{pid}/ns/{file}").st_ino
-    return inodes
+    fd = os.open(f"/proc/{pid}/ns", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return {name: os.stat(file, dir_fd=fd).st_ino for name, file in _namespace_files()}
+    finally:
+        os.close(fd)
+
+
+@functools.cache
+def _namespace_files() -> tuple[tuple[str, str], ...]:
+    """Those that this kernel has."""
+    return tuple(each for each in _NAMESPACE_FILES if os.path.exists(f"/proc/self/ns/{each[1]}"))
