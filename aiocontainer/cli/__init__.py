@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .arguments import Invocation, UsageError, parse
 from .descriptors import missing_descriptor
@@ -13,22 +14,38 @@ from .report import Report
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["main"]
+__all__ = ["execute", "main"]
 
 FAILURE = 1
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Carry out one command line, sys.argv if none is given; returns the exit status."""
+def main() -> NoReturn:
+    """Be the program: carry out the command line of this process, and end it.
+
+    The interpreter is not torn down, which would take longer than a container: everything that
+    outlives a process is closed by then.
+    """
+    try:
+        status = execute(sys.argv[1:])
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed when we were started
+                stream.flush()
+    except BrokenPipeError:
+        status = 128 + signal.SIGPIPE
+    os._exit(status)
+
+
+def execute(words: Sequence[str]) -> int:
+    """Carry out one command line; returns the exit status."""
     _open_stdio()
     try:
-        call = parse(sys.argv[1:] if words is None else words)
+        call = parse(words)
     except UsageError as exc:
         Report().error(str(exc))
         return FAILURE
     if call.program.help or call.program.version or call.command is None or call.options.help:
         return _explain(call)
-    return _execute(call)
+    return _run(call)
 
 
 def _open_stdio() -> None:
@@ -53,7 +70,7 @@ def _explain(call: Invocation) -> int:
     return 0 if call.program.help or call.command is not None else FAILURE
 
 
-def _execute(call: Invocation) -> int:
+def _run(call: Invocation) -> int:
     """Run the command; whatever it raises becomes one line and a status."""
     assert call.command is not None
     missing = missing_descriptor(getattr(call.options, "preserve_fds", 0))  # before a file of ours takes it
@@ -70,7 +87,7 @@ def _execute(call: Invocation) -> int:
         report.error(str(exc))
         return FAILURE
     except KeyboardInterrupt:
-        return 128 + 2
+        return 128 + signal.SIGINT
     except Exception as exc:  # noqa: BLE001 - the border of the program: nothing is above us
         report.error(_sentence(exc))
         if call.program.debug:

@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from aiocontainer.cli import main
+from aiocontainer.cli import execute
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ RUNC_MOUNTS = {
 
 
 def written(directory: Path, *options: str) -> dict[str, Any]:
-    assert main(["spec", "--bundle", str(directory), *options]) == 0
+    assert execute(["spec", "--bundle", str(directory), *options]) == 0
     document: dict[str, Any] = json.loads((directory / "config.json").read_text())
     return document
 
@@ -57,13 +57,13 @@ def test_rootless_spec(tmp_path: Path) -> None:
 
 def test_spec_goes_to_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["spec"]) == 0
+    assert execute(["spec"]) == 0
     assert (tmp_path / "config.json").exists()
 
 
 def test_spec_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "config.json"
     file.write_text("mine")
-    assert main(["spec", "-b", str(tmp_path)]) == 1
+    assert execute(["spec", "-b", str(tmp_path)]) == 1
     assert file.read_text() == "mine"
     assert "exists" in capsys.readouterr().err

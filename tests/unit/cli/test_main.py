@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiocontainer.cli import main
+from aiocontainer.cli import execute
 from aiocontainer.cli.show import table
 from aiocontainer.cli.table import COMMANDS
 
@@ -26,11 +26,11 @@ def python(code: str, *args: str, **more: object) -> subprocess.CompletedProcess
     )  # type: ignore[call-overload,no-any-return]
 
 
-CALL = "import sys; from aiocontainer.cli import main; sys.exit(main())"
+CALL = "from aiocontainer.cli import main; main()"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
+    assert execute(["--version"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("aiocontainer version ")
     assert second == "spec: 1.3.0"
@@ -38,7 +38,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version_and_help_are_quick() -> None:
     code = (
-        "import sys\nfrom aiocontainer.cli import main\nmain(['--version']); main(['run', '--help'])\n"
+        "import sys\nfrom aiocontainer.cli import execute\n"
+        "for words in (['--version'], ['run', '--help']): execute(words)\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     assert python(code).stdout.splitlines()[-1] == "[]"
@@ -56,7 +57,7 @@ def test_module_is_the_program() -> None:
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0
+    assert execute(["--help"]) == 0
     text = capsys.readouterr().out
     for command in COMMANDS:
         assert f"\n  {command.name} " in text
@@ -64,14 +65,14 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_help_names_every_option(command, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
-    assert main([command.name, "--help"]) == 0
+    assert execute([command.name, "--help"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for option in command.options for name in option.names)
     assert max(map(len, text.splitlines())) <= 100
 
 
 def test_no_command_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 1
+    assert execute([]) == 1
     assert "Usage:" in capsys.readouterr().out
 
 
@@ -79,7 +80,7 @@ def test_no_command_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_bad_command_line_is_one_line_and_status_1(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words) == 1
+    assert execute(words) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
@@ -102,7 +103,7 @@ def test_no_such_container(
     log = tmp_path / "log.json"
     head = ["--root", str(tmp_path / "state"), "--log", str(log), "--log-format", "json"]
     os.mkdir(tmp_path / "state", 0o700)
-    assert main([*head, *words]) == status
+    assert execute([*head, *words]) == status
     assert capsys.readouterr().err == "aiocontainer: container 'x' does not exist\n"
     record = json.loads(log.read_text())
     assert (record["level"], record["msg"]) == ("error", "container 'x' does not exist")
@@ -110,20 +111,29 @@ def test_no_such_container(
 
 def test_forced_deletion_of_nothing(tmp_path: Path) -> None:
     os.mkdir(tmp_path / "state", 0o700)
-    assert main(["--root", str(tmp_path / "state"), "delete", "--force", "x"]) == 0
+    assert execute(["--root", str(tmp_path / "state"), "delete", "--force", "x"]) == 0
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a\n", "a" * 300, "\u00e4"])
 def test_bad_ids(id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkdir(tmp_path / "state", 0o700)
-    assert main(["--root", str(tmp_path / "state"), "delete", "--force", id]) == 1
+    assert execute(["--root", str(tmp_path / "state"), "delete", "--force", id]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert os.listdir(tmp_path) == ["state"]
     assert os.listdir(tmp_path / "state") == []
 
 
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "aiocontainer", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_a_log_that_cannot_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--log", str(tmp_path / "no" / "log"), "spec", "-b", str(tmp_path)]) == 1
+    assert execute(["--log", str(tmp_path / "no" / "log"), "spec", "-b", str(tmp_path)]) == 1
     assert "--log" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
