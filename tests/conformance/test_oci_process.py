@@ -60,7 +60,7 @@ async def test_args_that_cannot_be_run(runtime: Runtime, guestfs: str, kind: str
 async def test_args_are_required(runtime: Runtime, guestfs: str, args: tuple[str, ...]) -> None:
     with pytest.raises((SpecError, BootstrapError)) as caught:
         await runtime.run(Spec.default(args, rootfs=guestfs))
-    assert caught.value.origin.startswith("$.process.args")
+    assert caught.value.origin.startswith("$.process.args")  # type: ignore[attr-defined]
 
 
 async def test_env(runtime: Runtime, guestfs: str) -> None:

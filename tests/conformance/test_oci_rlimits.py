@@ -102,4 +102,4 @@ async def test_unknown(runtime: Runtime, guestfs: str) -> None:
 async def test_soft_above_hard(runtime: Runtime, guestfs: str) -> None:
     with pytest.raises((SpecError, BootstrapError)) as caught:
         await look(runtime, spec(guestfs, limit("RLIMIT_CPU", 2, 1)))
-    assert caught.value.origin.startswith("$.process.rlimits[0]")
+    assert caught.value.origin.startswith("$.process.rlimits[0]")  # type: ignore[attr-defined]

@@ -48,7 +48,9 @@ async def test_id_that_is_not_mapped(runtime: Runtime, guestfs: str) -> None:
 
 @pytest.mark.parametrize(("umask", "mode"), [(None, "644"), (0, "666"), (0o077, "600"), (0o027, "640")])
 async def test_umask(runtime: Runtime, guestfs: str, umask: int | None, mode: str) -> None:
-    spec = with_process(shell("umask; touch /dev/shm/made; stat -c %a /dev/shm/made", guestfs), user=User(umask=umask))
+    spec = with_process(
+        shell("umask; touch /dev/shm/made; stat -c %a /dev/shm/made", guestfs), user=User(umask=umask)
+    )
     done = await runtime.run(spec)
     expected = 0o022 if umask is None else umask
     assert done.stdout == f"{expected:04o}\n{mode}\n".encode()
