@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
@@ -26,6 +25,7 @@ from .store import Store, default_root
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from logging import Logger
     from types import TracebackType
 
     from .container.stdio import Redirect
@@ -188,11 +188,17 @@ class Runtime:
         return self._keep(container.adopt(environment, self._forget))
 
     async def list(self) -> AsyncIterator[Container]:
-        """Go through all containers of the root; those whose state cannot be read are left out."""
+        """Go through all containers of the root; what cannot be read is a warning in the log."""
         store = self._ready().store
         for id in await in_thread(store.ids):
-            with contextlib.suppress(ContainerError):  # gone meanwhile, or not ours to understand
-                yield await self.load(id)
+            try:
+                container = await self.load(id)
+            except NotFoundError:
+                continue  # gone meanwhile
+            except ContainerError as exc:
+                _log().warning("%s", exc)
+                continue
+            yield container
 
     async def delete(self, id: str, *, force: bool = False) -> None:
         """Delete a container by its id; *force* also removes one that is half-made or damaged.
@@ -230,7 +236,7 @@ class Runtime:
 
     async def _create(self, id: str | None, source: Source, options: CreateOptions) -> Container:
         environment = self._ready()
-        id = check_id(id) if id is not None else f"aioc-{secrets.token_hex(8)}"
+        id = check_id(id) if id is not None else f"aioc-{os.urandom(8).hex()}"
         created = await Setup(environment, id, source, options).run()
         container = Container(
             environment,
@@ -240,6 +246,8 @@ class Runtime:
             spec=created.spec,
             forget=self._forget,
         )
+        for warning in created.warnings:
+            _log().warning("container %s: %s", id, warning)
         if self._owned:
             self._mine.add(id)
         return self._keep(container)
@@ -277,6 +285,13 @@ class Runtime:
         failures = [result for result in results if isinstance(result, Exception)]
         if failures:
             raise ExceptionGroup("containers could not be removed", failures)
+
+
+def _log() -> Logger:
+    """Return this package's logger; most programs never get here, and save the import."""
+    from logging import getLogger
+
+    return getLogger("aiocontainer")
 
 
 def _later(feature: str, origin: str) -> NoReturn:

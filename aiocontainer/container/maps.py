@@ -57,7 +57,9 @@ def _write_maps(maps: IdMaps, host: Host, pid: int, proc: int) -> None:
         text = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in ranges)
         origin = f"$.linux.{name[:3]}Mappings"
         if len(text) >= resource.getpagesize():
-            raise SpecError(f"{len(text)} bytes as text, and the kernel takes less than a page", origin=origin)
+            raise SpecError(
+                f"{len(text)} bytes as text, and the kernel takes less than a page", origin=origin
+            )
         if maps.use_tools:
             _run_tool(tool, pid, ranges, origin=origin)
         else:

@@ -56,6 +56,8 @@ class Created(Struct, frozen=True):
     spec: Spec
     cgroup: Cgroup
     process: Process
+    warnings: tuple[str, ...]
+    """What was accepted, but may not be what was meant."""
 
 
 class Setup:
@@ -90,7 +92,7 @@ class Setup:
         assert self._cgroup is not None
         assert self._lock is not None
         self._lock.release()
-        return Created(state, self._spec, self._cgroup, process)
+        return Created(state, self._spec, self._cgroup, process, self._plan.warnings)
 
     @property
     def _args(self) -> tuple[str, ...]:
