@@ -56,7 +56,9 @@ def test_a_systemd_path_needs_its_driver() -> None:
 
 
 def test_v1_is_entered_by_the_process_and_v2_at_birth() -> None:
-    assert [step.hierarchy for step in steps(compiled(spec(), V1), JoinCgroup)] == [key for key in V1.cgroup_hierarchies if key]
+    assert [step.hierarchy for step in steps(compiled(spec(), V1), JoinCgroup)] == [
+        key for key in V1.cgroup_hierarchies if key
+    ]
     assert not steps(compiled(spec(), V2), JoinCgroup)
 
 
