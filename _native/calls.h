@@ -70,4 +70,5 @@ enum wire_call
   CALL_VERIFY = 63,
   CALL_DECODE = 64,
   CALL_HOOK = 65,
+  CALL_SCHED_SETATTR = 70,
 };

@@ -259,6 +259,11 @@ run_step (const struct step *s, struct context *ctx)
     case STEP_PROGRAM: return do_program (s, ctx);
     case STEP_EXEC: return do_exec (s, ctx);
     case STEP_HOOK: return do_hook (s, ctx);
+    case STEP_AFFINITY: return do_affinity (s, ctx);
+    case STEP_SCHEDULER: return do_scheduler (s, ctx);
+    case STEP_IO_PRIORITY: return do_io_priority (s, ctx);
+    case STEP_MEMORY_POLICY: return do_memory_policy (s, ctx);
+    case STEP_PERSONALITY: return do_personality (s, ctx);
     }
   return -EPROTO; /* decode.c has already refused it */
 }

@@ -34,6 +34,9 @@
 #define MOUNTS                                                                                               \
   ((uint64_t) MOUNT_MAKE_DIR | MOUNT_MAKE_FILE | MOUNT_RECURSIVE | MOUNT_SETATTR_RECURSIVE | MOUNT_OPTIONAL  \
    | MOUNT_PROCFS | MOUNT_KEEP_MODE | MOUNT_RDONLY_SB | MOUNT_DEVICE_NODE)
+#define SCHED_ATTR_SIZE 56 /* SCHED_ATTR_SIZE_VER1 */
+#define MASK_WORD sizeof (uint64_t)
+#define MASK_SIZE 8192 /* bytes: 64 Ki CPUs or nodes */
 #define CAPABILITY_WORDS (4 * sizeof (uint64_t))
 #define STRINGS(min, max) .strings_min = (min), .strings_max = (max)
 #define DATA(unit, min, max) .data_unit = (unit), .data_min = (min), .data_max = (max)
@@ -119,6 +122,11 @@ static const struct rule rules[] = {
                   STRINGS (HOOK_STRINGS + 1, WIRE_MAX_STRINGS),
                   .path = 1,
                   DATA (1, 0, WIRE_MAX_DATA) },
+  [STEP_AFFINITY] = { .known = true, DATA (MASK_WORD, MASK_WORD, MASK_SIZE) },
+  [STEP_SCHEDULER] = { .known = true, DATA (SCHED_ATTR_SIZE, SCHED_ATTR_SIZE, SCHED_ATTR_SIZE) },
+  [STEP_IO_PRIORITY] = { .known = true, .a = 0xffff },
+  [STEP_MEMORY_POLICY] = { .known = true, .a = 0xffff, DATA (MASK_WORD, 0, MASK_SIZE) },
+  [STEP_PERSONALITY] = { .known = true, .a = U32 },
 };
 
 /* Bytes being walked.  A short read sets `bad` and yields zero: callers check once, after
@@ -242,6 +250,16 @@ is_file_type (uint64_t mode)
   return type == S_IFCHR || type == S_IFBLK || type == S_IFIFO;
 }
 
+/* A structure that tells the kernel its own size: as much as there is.  sched_setattr(2) */
+static bool
+is_sized (const struct step *s)
+{
+  uint32_t size;
+
+  memcpy (&size, s->data, sizeof (size));
+  return size == s->data_size;
+}
+
 /* What masks of bits cannot say.  */
 static bool
 values_fit (const struct step *s)
@@ -265,6 +283,7 @@ values_fit (const struct step *s)
     case STEP_EXEC: return s->a >= 1 && s->a <= s->strings;
     case STEP_HOOK: return s->a >= 1 && s->a <= s->strings - HOOK_STRINGS && s->c <= s->data_size;
     case STEP_MOUNT: return (s->c & MOUNT_DEVICE_NODE) == 0;
+    case STEP_SCHEDULER: return is_sized (s);
     case STEP_GATE:
     case STEP_FORK:
     case STEP_JOIN_CGROUP:
@@ -288,7 +307,11 @@ values_fit (const struct step *s)
     case STEP_CAPABILITIES:
     case STEP_CWD:
     case STEP_NO_NEW_PRIVS:
-    case STEP_PROGRAM: return true;
+    case STEP_PROGRAM:
+    case STEP_AFFINITY:
+    case STEP_IO_PRIORITY:
+    case STEP_MEMORY_POLICY:
+    case STEP_PERSONALITY: return true;
     }
   return false;
 }

@@ -129,7 +129,13 @@ int do_no_new_privs (const struct step *s, struct context *ctx);
 int do_program (const struct step *s, struct context *ctx);
 int do_exec (const struct step *s, struct context *ctx);
 
-int do_hook (const struct step *s, struct context *ctx);           /* steps_hook.c */
+int do_hook (const struct step *s, struct context *ctx); /* steps_hook.c */
+
+int do_affinity (const struct step *s, struct context *ctx); /* steps_tuning.c */
+int do_scheduler (const struct step *s, struct context *ctx);
+int do_io_priority (const struct step *s, struct context *ctx);
+int do_memory_policy (const struct step *s, struct context *ctx);
+int do_personality (const struct step *s, struct context *ctx);
 
 /* path.c: the only place where paths below the rootfs are resolved.  */
 

@@ -566,6 +566,12 @@ sys_sched_setscheduler (pid_t pid, int policy, const struct sched_param *param)
 }
 
 static inline int
+sys_sched_setattr (pid_t pid, const void *attr)
+{
+  return sys_result (syscall (SYS_sched_setattr, pid, attr, 0));
+}
+
+static inline int
 sys_setpriority (int which, id_t who, int nice)
 {
   return sys_result (syscall (SYS_setpriority, which, who, nice));

@@ -92,6 +92,12 @@ enum wire_op
   STEP_EXEC = 59,     /* [a argc; strings argv, then envp] close everything else and execve(2); nothing may follow */
   /* Programs of others on the way.  */
   STEP_HOOK = 70,     /* [a argc, b timeout in ms or 0, c where in the data the pid belongs; strings path, directory or "", argv, then envp; data the state document but for the pid] run it to its end; it must end with 0 */
+  /* What the process gets of the machine's CPUs and memory.  */
+  STEP_AFFINITY = 80, /* [data a mask of CPUs, uint64_t words] */
+  STEP_SCHEDULER = 81, /* [data struct sched_attr with util_min and util_max] */
+  STEP_IO_PRIORITY = 82, /* [a class << 13 | level] */
+  STEP_MEMORY_POLICY = 83, /* [a MPOL_* mode with flags; data a mask of nodes, uint64_t words] */
+  STEP_PERSONALITY = 84, /* [a PER_*] */
 };
 
 /* Meeting points, by what the parent must do before it says PROCEED.  */

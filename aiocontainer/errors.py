@@ -38,6 +38,8 @@ class Addressed(Protocol):
     @property
     def origin(self) -> str: ...
 
+    def advice(self, errno: int, /) -> str: ...
+
 
 class ContainerError(Exception):
     """Root of all errors of this package."""
@@ -135,7 +137,7 @@ class BootstrapError(ContainerError, OSError):
     """A step of the plan failed in the container's own process, before execve(2).
 
     `step` is the step, `origin` the place in ``config.json`` that asked for it, `call` the system
-    call that failed.
+    call that failed, `advice` what the kernel may mean by that.
     """
 
     def __init__(self, step: Addressed | None, errno: int, *, call: str = "") -> None:
@@ -143,12 +145,14 @@ class BootstrapError(ContainerError, OSError):
         self.step = step
         self.origin = step.origin if step is not None else ""
         self.call = call
+        self.advice = step.advice(errno) if step is not None else ""
 
     def __str__(self) -> str:
         place = f"{self.origin}: " if self.origin else ""
         what = f"{self.step}: " if self.step is not None else ""
         call = f" ({self.call})" if self.call else ""
-        return f"{place}{what}{self.strerror}{call}"
+        advice = f": {self.advice}" if self.advice else ""
+        return f"{place}{what}{self.strerror}{call}{advice}"
 
 
 class HelperError(ContainerError, OSError):

@@ -148,7 +148,7 @@ class Entering:
     def _prepare(self, init: int) -> None:
         """Compile, open what is passed, send the plan."""
         plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
-        cgroup_fd, owned = birth_cgroup(self._cgroup), self._environment.owned
+        cgroup_fd, owned = birth_cgroup(self._cgroup, plan), self._environment.owned
         self._up.send(
             self._environment.spawner,
             plan,

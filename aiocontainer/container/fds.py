@@ -105,9 +105,12 @@ class Sources:
             raise HelperError(f"root of the container's init: {exc.strerror}", errno=exc.errno or 0) from exc
 
 
-def birth_cgroup(cgroup: Cgroup) -> int:
-    """Return the cgroup2 directory that clone3(2) is to place a process in, or -1 where there is none."""
-    return cgroup.dirfd() if "" in cgroup.paths else -1
+def birth_cgroup(cgroup: Cgroup, plan: Plan) -> int:
+    """Return the cgroup2 directory that clone3(2) is to place a process in.
+
+    -1 where there is none, or where the plan has a step to enter it later.
+    """
+    return cgroup.dirfd() if "" in cgroup.paths and CgroupTasks("") not in plan.fds else -1
 
 
 def cgroup_record(cgroup: Cgroup) -> CgroupRecord:

@@ -35,7 +35,7 @@ def prepare_namespace(plan: Plan, host: Host, pid: int, pidfd: int) -> None:
             _check_alive(pidfd)  # so that *proc* is the directory of no later process
             _write_maps(plan.maps, host, pid, proc.fileno())
             if plan.oom_score_adj is not None:
-                _write(proc.fileno(), "oom_score_adj", str(plan.oom_score_adj))
+                _write_oom_score(proc.fileno(), plan.oom_score_adj)
     for limit in plan.limits_by_parent:
         _limit(pid, limit)
 
@@ -73,6 +73,15 @@ def _write(proc: int, name: str, text: str) -> None:
         data = text.encode("ascii")
         if os.write(file.fileno(), data) != len(data):
             raise HelperError(f"{name} was written in part")
+
+
+def _write_oom_score(proc: int, score: int) -> None:
+    try:
+        _write(proc, "oom_score_adj", str(score))
+    except PermissionError as exc:
+        raise UnsupportedError(
+            f"to lower it to {score}", needs="CAP_SYS_RESOURCE", origin="$.process.oomScoreAdj"
+        ) from exc
 
 
 def _check(proc: int, name: str, ranges: IdMap) -> None:

@@ -137,7 +137,7 @@ class Setup:
             self._plan,
             compiled.wire,
             self._sources,
-            cgroup_fd=birth_cgroup(cgroup),
+            cgroup_fd=birth_cgroup(cgroup, self._plan),
             owned=self._environment.owned,
         )
 

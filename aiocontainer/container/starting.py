@@ -34,6 +34,9 @@ class _KnownStep(Struct, frozen=True):
     origin: str
     sentence: str
 
+    def advice(self, errno: int) -> str:  # noqa: ARG002
+        return ""
+
     def __str__(self) -> str:
         return self.sentence
 

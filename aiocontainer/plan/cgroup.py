@@ -93,9 +93,9 @@ def cgroup_steps(draft: Draft) -> Iterator[Step]:
 
 
 def join_steps(
-    hierarchies: Iterable[str], origin: str, pass_fd: Callable[[PlanFd], int]
+    hierarchies: Iterable[str], origin: str, pass_fd: Callable[[PlanFd], int], *, born: bool = True
 ) -> Iterator[JoinCgroup]:
-    """Yield one step for each hierarchy but cgroup2, which clone3(2) enters: CLONE_INTO_CGROUP."""
+    """Yield one step for each hierarchy, but for cgroup2 where the process is *born* in it."""
     for hierarchy in hierarchies:
-        if hierarchy:
+        if hierarchy or not born:
             yield JoinCgroup(origin, pass_fd(CgroupTasks(hierarchy)), hierarchy)

@@ -45,6 +45,7 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
     draft.cgroup = cgroup_plan(draft.linux, host, options, user_namespace=draft.namespaces.has("user"))
     payload = Payload(
         process,
+        draft.linux,
         host,
         options,
         origin="$.process",

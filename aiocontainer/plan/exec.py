@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from msgspec.structs import replace
 
-from ..spec import check_process
+from ..spec import ExecCPUAffinity, Linux, check_process
 from .cgroup import join_steps
 from .compile import check_size, keyring_name
-from .flags import CLONE_NEWPID, NAMESPACES, PAUSE_CONSOLE, PIVOT_CHROOT
+from .flags import CLONE_NEWPID, NAMESPACES, PAUSE_CONSOLE, PIVOT_CHROOT, RESET_AFFINITY, RESET_ALL
 from .plan import InitPidfd, InitRoot, Plan
 from .process import Payload, check_terminal, raised_limits
 from .rootfs import console_step
@@ -27,6 +27,7 @@ from .steps import (
     Step,
     VerifyNamespace,
 )
+from .tuning import affinity_steps
 from .unsupported import refuse_unsupported_process
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
     joined = "user" in options.namespaces
     payload = Payload(
         process,
+        spec.linux or Linux(),
         host,
         options,
         origin=ORIGIN,
@@ -67,7 +69,7 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
 
 
 def _inherited(process: Process, spec: Spec) -> Process:
-    """Fill in what the process leaves open with what the container has; features.md L30, L32, L33."""
+    """Fill in what the process leaves open with what the container has; features.md L30, L32, L33, L38."""
     own = spec.process
     if own is None:
         return process
@@ -79,6 +81,9 @@ def _inherited(process: Process, spec: Spec) -> Process:
         ),
         oom_score_adj=own.oom_score_adj if process.oom_score_adj is None else process.oom_score_adj,
         rlimits=process.rlimits or own.rlimits,
+        scheduler=process.scheduler or own.scheduler,
+        io_priority=process.io_priority or own.io_priority,
+        exec_cpu_affinity=process.exec_cpu_affinity or own.exec_cpu_affinity,
     )
 
 
@@ -103,13 +108,16 @@ def _steps(
         fds.append(what)
         return len(fds) - 1
 
-    yield from join_steps(options.cgroup_paths, "", pass_fd)
+    affinity = _Affinity.of(process)
+    yield from affinity.before
+    yield from join_steps(options.cgroup_paths, "", pass_fd, born=not affinity.before)
+    yield from affinity.after
     if process.oom_score_adj is not None:
         yield OomScore(f"{ORIGIN}.oomScoreAdj", process.oom_score_adj)
     yield from raised
     yield from _join(options, pass_fd, drop_groups=not payload.setgroups_denied)
     yield SetSid("")
-    yield Reset("")
+    yield Reset("", affinity.reset)
     if options.keyring:
         yield Keyring("", keyring_name(options.id))
     if process.terminal:
@@ -120,6 +128,23 @@ def _steps(
     yield from payload.user_steps()
     yield payload.program()
     yield payload.execution()
+
+
+class _Affinity(NamedTuple):
+    """CPUs on both sides of the cgroup.  OCI config.md "execCPUAffinity"."""
+
+    before: tuple[Step, ...]
+    """A process with these is not born in the cgroup: it has to come in."""
+    after: tuple[Step, ...]
+    reset: int
+    """Those of the caller go only where nothing was asked for: the cpuset narrows what is left."""
+
+    @classmethod
+    def of(cls, process: Process) -> Self:
+        asked, origin = process.exec_cpu_affinity or ExecCPUAffinity(), f"{ORIGIN}.execCPUAffinity"
+        before = tuple(affinity_steps(asked.initial, f"{origin}.initial"))
+        after = tuple(affinity_steps(asked.final, f"{origin}.final"))
+        return cls(before, after, RESET_ALL & ~RESET_AFFINITY if before or after else RESET_ALL)
 
 
 def _join(options: ExecOptions, pass_fd: Callable[[PlanFd], int], *, drop_groups: bool) -> Iterator[Step]:

@@ -22,11 +22,12 @@ from .steps import (
     Step,
     Umask,
 )
+from .tuning import tuning_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ..spec import Process
+    from ..spec import Linux, Process
     from .host import Host
     from .options import StdioOptions
     from .plan import PlanFd
@@ -117,6 +118,7 @@ class Payload:
     def __init__(
         self,
         process: Process,
+        linux: Linux,
         host: Host,
         options: StdioOptions,
         *,
@@ -126,6 +128,7 @@ class Payload:
         sockets: Sockets = NO_SOCKETS,
     ) -> None:
         self.process = process
+        self.linux = linux
         self.origin = origin
         self.options = options
         self.sockets = sockets
@@ -142,8 +145,9 @@ class Payload:
         self.environment = environment(process, options.home, sockets)
 
     def outside_steps(self, pass_fd: Callable[[PlanFd], int]) -> Iterator[Step]:
-        """Yield what is set while we are still root: limits, descriptors, what no exec may regain."""
+        """Yield what is set while we are still root: limits, scheduling, what no exec regains."""
         yield from self.limits
+        yield from tuning_steps(self.process, self.linux, self.origin)
         yield from self._descriptors(pass_fd)
         umask = self.process.user.umask
         yield Umask(f"{self.origin}.user.umask", _UMASK if umask is None else umask)

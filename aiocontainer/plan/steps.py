@@ -55,6 +55,7 @@ from .steps_process import (
     Rlimit,
     Umask,
 )
+from .steps_tuning import Affinity, IoPriority, MemoryPolicy, Personality, Scheduler
 
 __all__ = [
     "NO_FD",
@@ -106,4 +107,10 @@ __all__ = [
     "Exec",
     # programs of others
     "Hook",
+    # what it gets of the machine
+    "Affinity",
+    "Scheduler",
+    "IoPriority",
+    "MemoryPolicy",
+    "Personality",
 ]

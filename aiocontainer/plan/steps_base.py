@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, NamedTuple
+import struct
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from msgspec import Struct
 
-__all__ = ["NO_FD", "Record", "Step"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["NO_FD", "Record", "Step", "mask_words"]
 
 NO_FD: Final = -1
 """No descriptor is passed for this step."""
@@ -36,7 +40,20 @@ class Step(Struct, frozen=True):
         """Return the fields of the wire record."""
         return Record()
 
+    def advice(self, errno: int) -> str:  # noqa: ARG002
+        """Say what the kernel may mean by *errno*, where the number alone would mislead; else ""."""
+        return ""
+
 
 def ids(uid: int, gid: int) -> int:
     """Owner and group in one field of the record."""
     return uid << 32 | gid
+
+
+def mask_words(ranges: Iterable[range]) -> bytes:
+    """Numbers as a bit mask of 64-bit words, as the kernel takes CPUs and memory nodes."""
+    mask = 0
+    for each in ranges:
+        mask |= ((1 << len(each)) - 1) << each.start
+    words = [mask >> shift & (2**64 - 1) for shift in range(0, mask.bit_length(), 64)]
+    return struct.pack(f"={len(words)}Q", *words)

@@ -1,8 +1,9 @@
-# ruff: noqa: D102 - record() is told by Step.record
+# ruff: noqa: D102 - record() and advice() are told by Step
 """Steps of the dialogue with the parent, of namespaces and of placement."""
 
 from __future__ import annotations
 
+import errno as _errno
 from typing import ClassVar, Final
 
 from .flags import (
@@ -191,6 +192,9 @@ class OomScore(Step, frozen=True):
 
     def record(self) -> Record:
         return Record(a=self.score & (2**64 - 1))
+
+    def advice(self, errno: int) -> str:
+        return "to lower it needs CAP_SYS_RESOURCE" if errno == _errno.EACCES else ""
 
     def __str__(self) -> str:
         return f"set oom_score_adj to {self.score}"

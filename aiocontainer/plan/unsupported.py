@@ -32,8 +32,6 @@ _LINUX_FIELDS: Final = (
     ("seccomp", "seccomp", "seccomp filters"),
     ("mount_label", "mountLabel", _LABELS),
     ("intel_rdt", "intelRdt", "resctrl"),
-    ("memory_policy", "memoryPolicy", "set_mempolicy(2)"),
-    ("personality", "personality", "personality(2)"),
 )
 _RESOURCE_FIELDS: Final = (
     ("memory", "memory"),
@@ -48,9 +46,6 @@ _RESOURCE_FIELDS: Final = (
 _PROCESS_FIELDS: Final = (
     ("apparmor_profile", "apparmorProfile", _LABELS),
     ("selinux_label", "selinuxLabel", _LABELS),
-    ("io_priority", "ioPriority", "ioprio_set(2)"),
-    ("scheduler", "scheduler", "sched_setattr(2)"),
-    ("exec_cpu_affinity", "execCPUAffinity", "CPU affinity for exec"),
 )
 
 

@@ -113,6 +113,12 @@ GOOD = [
     step("PROGRAM", strings=("/bin/a", "b")),
     step("HOOK", a=2, b=1000, c=1, strings=("/hook", "/bundle", "hook", "x", "A=B"), data=b"{}"),
     step("HOOK", a=1, strings=("/hook", "", "hook")),
+    step("AFFINITY", data=bytes(8)),
+    step("SCHEDULER", data=struct.pack("=I52x", 56)),
+    step("IO_PRIORITY", a=3 << 13 | 7),
+    step("MEMORY_POLICY", a=2 | 1 << 15, data=bytes(16)),
+    step("MEMORY_POLICY", a=4),
+    step("PERSONALITY", a=8),
 ]
 
 

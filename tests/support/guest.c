@@ -208,12 +208,34 @@ limits (void)
   putchar (']');
 }
 
+/* sched_getattr(2): flags, priority and the three times.  */
+static void
+schedule (void)
+{
+  struct
+  {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+    uint32_t util_min, util_max;
+  } attr = { 0 };
+
+  syscall (SYS_sched_getattr, 0, &attr, sizeof (attr), 0);
+  key ("schedule");
+  printf ("[%llu,%u,%llu,%llu,%llu]", (unsigned long long) attr.flags, attr.priority,
+          (unsigned long long) attr.runtime, (unsigned long long) attr.deadline,
+          (unsigned long long) attr.period);
+}
+
 static void
 scheduling (void)
 {
   const char *comma = "";
   cpu_set_t set;
   int mode = -1;
+  unsigned long nodes[16] = { 0 };
 
   CPU_ZERO (&set);
   sched_getaffinity (0, sizeof (set), &set);
@@ -228,9 +250,11 @@ scheduling (void)
   putchar (']');
   number ("nice", getpriority (PRIO_PROCESS, 0));
   number ("policy", sched_getscheduler (0));
+  schedule ();
   number ("ioprio", syscall (SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0));
-  syscall (SYS_get_mempolicy, &mode, NULL, 0, NULL, 0);
+  syscall (SYS_get_mempolicy, &mode, nodes, 8 * sizeof (nodes), NULL, 0);
   number ("mempolicy", mode);
+  number ("nodes", (long) nodes[0]);
 }
 
 static void

@@ -25,6 +25,8 @@ _SCHEDULER_MEMBERS = {
     "period": ("SCHED_DEADLINE",),
 }
 
+_SHORTEST_NS = 1024  # 2**DL_SCALE, the least that a deadline task can run.  kernel/sched/deadline.c
+
 
 def process_problems(process: Process, origin: str) -> Problems:
     """Everything wrong with a process, of a container or of an exec."""
@@ -77,6 +79,19 @@ def _scheduler(scheduler: Scheduler, origin: str) -> Problems:
             yield SpecError(f"only for {' and '.join(policies)}", origin=f"{origin}.{member}")
     if scheduler.policy in _SCHEDULER_MEMBERS["priority"] and not 1 <= (scheduler.priority or 0) <= 99:
         yield SpecError(f"{scheduler.policy} needs one from 1 to 99", origin=f"{origin}.priority")
+    if scheduler.policy == "SCHED_DEADLINE" and "SCHED_FLAG_KEEP_PARAMS" not in scheduler.flags:
+        yield from _deadline(scheduler, origin)
+
+
+def _deadline(scheduler: Scheduler, origin: str) -> Problems:
+    """Want three times, each within the next, as the kernel does."""
+    runtime, deadline = scheduler.runtime or 0, scheduler.deadline or 0
+    if runtime < _SHORTEST_NS:
+        yield SpecError(f"SCHED_DEADLINE needs one from {_SHORTEST_NS}", origin=f"{origin}.runtime")
+    elif deadline < runtime:
+        yield SpecError("SCHED_DEADLINE needs one not below the runtime", origin=f"{origin}.deadline")
+    elif scheduler.period and scheduler.period < deadline:
+        yield SpecError("is below the deadline", origin=f"{origin}.period")
 
 
 def _affinity(affinity: ExecCPUAffinity, origin: str) -> Problems:

@@ -17,6 +17,7 @@ PURE = {
     "functools",
     "itertools",
     "msgspec",
+    "errno",
     "msgspec.structs",
     "posixpath",
     "re",

@@ -156,7 +156,13 @@ def test_scheduler() -> None:
 
     assert of(nice=-20) == []
     assert of(policy="SCHED_FIFO", priority=99) == []
-    assert of(policy="SCHED_DEADLINE", runtime=1, deadline=2, period=3) == []
+    assert of(policy="SCHED_DEADLINE", runtime=1024, deadline=2000, period=2000) == []
+    assert of(policy="SCHED_DEADLINE", runtime=1024, deadline=1024) == []
+    assert of(policy="SCHED_DEADLINE", deadline=2000) == ["$.process.scheduler.runtime"]
+    assert of(policy="SCHED_DEADLINE", runtime=1024) == ["$.process.scheduler.deadline"]
+    late = {"runtime": 1024, "deadline": 2000, "period": 1999}
+    assert of(policy="SCHED_DEADLINE", **late) == ["$.process.scheduler.period"]
+    assert of(policy="SCHED_DEADLINE", flags=("SCHED_FLAG_KEEP_PARAMS",)) == []
     assert of(policy="SCHED_RR") == ["$.process.scheduler.priority"]
     assert of(priority=1) == ["$.process.scheduler.priority"]
     assert of(policy="SCHED_FIFO", priority=1, runtime=5) == ["$.process.scheduler.runtime"]
