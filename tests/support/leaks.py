@@ -68,8 +68,16 @@ def status(pid: str, field: str) -> str:
 
 
 def is_ours(pid: str) -> bool:
-    """A child of this process, one of its kind by name, or one in another pid namespace."""
-    if status(pid, "PPid") == str(os.getpid()) or status(pid, "Name").startswith(PREFIX):
+    """A child of this process; or an orphan that is one of its kind by name, or in a pid namespace.
+
+    What has a living parent elsewhere belongs to another run of tests on this machine.
+    """
+    parent = status(pid, "PPid")
+    if parent == str(os.getpid()):
+        return True
+    if parent not in ("0", "1"):
+        return False
+    if status(pid, "Name").startswith(PREFIX):
         return True
     namespace = link(f"/proc/{pid}/ns/pid")
     return bool(namespace) and namespace != link("/proc/self/ns/pid")
