@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hostile import Canary
+from ordinary import FIRST, USER
 from support.guest import compile_program
 from support.weak import weaken
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from support.leaks import Leaks
+
+    from aiocontainer import Spec
 
 HERE = os.path.dirname(__file__)
 TESTS = os.path.dirname(HERE)
@@ -38,6 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if str(item.path).startswith(HERE):
             item.add_marker(pytest.mark.may_block("it attacks"))
+
+
+def python_environment() -> dict[str, str]:
+    """For a program of ours that imports what we import."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([TESTS, *sys.path])}
 
 
 @pytest.fixture
@@ -104,11 +112,50 @@ def bad_parent(tmp_path: Any, snap: Leaks) -> Callable[..., dict[str, Any]]:
     def run(**request: Any) -> dict[str, Any]:
         request = {"state": state, "report": str(report), **request}
         command = [sys.executable, os.path.join(HERE, "bad_parent.py"), json.dumps(request)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([TESTS, *sys.path]), "EVIL": "1"}
+        environment = {**python_environment(), "EVIL": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
         assert report.exists(), (done.returncode, done.stdout, done.stderr)
         found: dict[str, Any] = json.loads(report.read_text())
         report.unlink()
         return found
+
+    return run
+
+
+# A mount namespace where the ordinary user is known, and has subordinate ids.
+PRELUDE = f"""
+set -e
+mount --make-rprivate /
+cd "$1"
+printf 'root:x:0:0::/root:/bin/sh\\nordinary:x:{USER}:{USER}::/:/bin/sh\\n' > passwd
+printf 'root:x:0:\\nordinary:x:{USER}:\\n' > group
+printf 'ordinary:{FIRST}:6000\\n' > subid
+for file in passwd group; do mount --bind $file /etc/$file; done
+for file in subuid subgid; do mount --bind subid /etc/$file; done
+shift
+exec "$@"
+"""
+
+
+@pytest.fixture
+def as_user(public_tmp: str) -> Callable[..., dict[str, Any]]:
+    """Function that has an ordinary user (``ordinary.py``) run a container; the report."""
+    state = f"{public_tmp}/state"
+    os.mkdir(state, 0o700)
+    os.chown(state, USER, USER)
+
+    def run(spec: Spec, groups: tuple[int, ...] = ()) -> dict[str, Any]:
+        program = [sys.executable, os.path.join(HERE, "ordinary.py"), state, *map(str, groups)]
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", PRELUDE, "sh", public_tmp, *program],
+            input=spec.encode(),
+            env=python_environment(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
 
     return run

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,3 +59,29 @@ async def test_good_id(runtime: Runtime, rootfs: str, id: str) -> None:
     assert os.listdir(runtime.root) == [id]
     await container.delete()
     assert os.listdir(runtime.root) == []
+
+
+@pytest.mark.parametrize("id", ["..", "../x", "a/b", ".x", ""])
+@pytest.mark.parametrize(
+    "command", [["create"], ["state"], ["start"], ["delete", "--force"], ["exec"], ["kill"]]
+)
+def test_command_line(tmp_path: Path, rootfs: str, snap: Leaks, id: str, command: list[str]) -> None:
+    """Refused with a word about it, and nothing is made or removed."""
+    outside = tmp_path / "outer"
+    (outside / "x").mkdir(parents=True)
+    (outside / "state").mkdir(mode=0o700)
+    (tmp_path / "config.json").write_bytes(shell("true", rootfs).encode())
+    before = everything(outside)
+    name, *options = command
+    rest = ["true"] if name == "exec" else []
+    done = subprocess.run(
+        [sys.executable, "-m", "aiocontainer", "--root", str(outside / "state"), name, *options, id, *rest],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert b"Traceback" not in done.stderr, done.stderr
+    assert everything(outside) == before

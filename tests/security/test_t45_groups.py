@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
-from support.specs import with_process
+from ordinary import USER
+from support.specs import with_linux, with_namespaces, with_process
 
 from aiocontainer import Spec
 from aiocontainer.spec import IDMapping, Namespace
@@ -54,3 +55,27 @@ def test_groups_of_exec(
     ):
         report = bad_parent(spec=text, groups=OURS, exec=options)
         assert sorted(report["exec"]["guest"]["groups"]) == groups, report
+
+
+def for_user(rootfs: str, *gids: int) -> Spec:
+    """What an ordinary user can have by himself: one id of each kind, and no setgroups(2)."""
+    base = Spec.default(["sleep", "60"], rootfs=rootfs).with_user(0, 0, additional_gids=gids)
+    maps = (IDMapping(container_id=0, host_id=USER, size=1),)
+    return with_linux(
+        with_namespaces(base, "mount", "pid", "uts", "ipc", "user"), uid_mappings=maps, gid_mappings=maps
+    )
+
+
+def test_setgroups_is_denied_to_who_maps_one_group(
+    as_user: Callable[..., dict[str, Any]], guestfs: str
+) -> None:
+    """CVE-2014-8989: to drop a group could be to gain what it is kept from."""
+    report = as_user(for_user(guestfs), groups=(4, 999))
+    assert report["setgroups"] == "deny", report
+    assert report["groups"] == [4, 999]
+
+
+def test_groups_that_cannot_be_are_refused(as_user: Callable[..., dict[str, Any]], guestfs: str) -> None:
+    report = as_user(for_user(guestfs, 0))
+    assert report["error"] == "UnsupportedError", report
+    assert report["origin"] == "$.process.user.additionalGids"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
+from ordinary import FIRST, USER
 from support.guest import look_by_exec
 
 from aiocontainer import Runtime, Spec, SpecError
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("root", "userns", "gcc", "busybox")
 
 COUNTS = (1, 5, 6, 7, 20, 21, 100, 340)
-USER = 1000
-FIRST = 2000
-"""Subordinate ids of the user, from here on: small numbers, for the kernel takes one page of text."""
 
 Maps = tuple[IDMapping, ...]
 
@@ -100,50 +95,7 @@ async def test_broken(runtime: Runtime, guestfs: str, broken: Maps) -> None:
             await runtime.create(None, spec(guestfs, uids, gids))
 
 
-# By an ordinary user, with the tools: in a mount namespace where the user has subordinate ids.
-
-PRELUDE = f"""
-set -e
-mount --make-rprivate /
-cd "$1"
-printf 'root:x:0:0::/root:/bin/sh\\nordinary:x:{USER}:{USER}::/:/bin/sh\\n' > passwd
-printf 'root:x:0:\\nordinary:x:{USER}:\\n' > group
-printf 'ordinary:{FIRST}:6000\\n' > subid
-for file in passwd group; do mount --bind $file /etc/$file; done
-for file in subuid subgid; do mount --bind subid /etc/$file; done
-shift
-exec "$@"
-"""
-
-
-@pytest.fixture
-def as_user(public_tmp: str) -> Callable[..., dict[str, Any]]:
-    """Function that runs ``mapped.py`` as that user; what it reports."""
-    import json
-
-    state = f"{public_tmp}/state"
-    os.mkdir(state, 0o700)
-    os.chown(state, USER, USER)
-
-    def run(spec: Spec) -> dict[str, Any]:
-        program = [sys.executable, os.path.join(os.path.dirname(__file__), "mapped.py")]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), *sys.path]),
-        }
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", PRELUDE, "sh", public_tmp, *program, str(USER), state],
-            input=spec.encode(),
-            env=environment,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        report: dict[str, Any] = json.loads(done.stdout)
-        return report
-
-    return run
+# By an ordinary user, with the tools.
 
 
 @pytest.mark.needs("uidmap")

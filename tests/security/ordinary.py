@@ -1,6 +1,6 @@
-"""A program that becomes an ordinary user and reports the id maps of a container.
+"""A program that becomes an ordinary user and reports the id maps and groups of a container.
 
-mapped.py UID STATE < config.json > report
+ordinary.py STATE [GROUP...] < config.json > report
 """
 
 from __future__ import annotations
@@ -15,9 +15,16 @@ import sys
 from asyncio.subprocess import DEVNULL
 from typing import Any
 
+from support.guest import status_ids
 from support.weak import weaken
 
 from aiocontainer import ContainerError, Runtime, Spec
+
+USER = 1000
+FIRST = 2000
+"""Subordinate ids of the user, from here on: small numbers, for the kernel takes one page of text."""
+
+_PR_SET_DUMPABLE = 4
 
 
 def of_process(pid: int, name: str) -> list[list[int]]:
@@ -30,21 +37,26 @@ async def work(state: str, spec: Spec) -> dict[str, Any]:
         Runtime(state) as runtime,
         runtime.container(spec, stdin=DEVNULL, stdout=DEVNULL) as container,
     ):
-        return {name: of_process(container.pid, name) for name in ("uid_map", "gid_map")}
+        report: dict[str, Any] = {name: of_process(container.pid, name) for name in ("uid_map", "gid_map")}
+        report["groups"] = status_ids(container.pid)["Groups"]
+        with open(f"/proc/{container.pid}/setgroups") as file:
+            report["setgroups"] = file.read().strip()
+        return report
 
 
-def become(user: int) -> None:
+def become(user: int, groups: list[int]) -> None:
     """Change the user for good, without exec(2): the interpreter may be where the user has no way to."""
-    os.setgroups([])
+    os.setgroups(groups)
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-    assert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) == 0  # dumpable again, as a process of that user is
+    # Dumpable again, as a process of that user is.
+    assert ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) == 0
 
 
 def main() -> None:
-    user, state = int(sys.argv[1]), sys.argv[2]
+    state, *groups = sys.argv[1:]
     weaken()
-    become(user)
+    become(USER, [int(group) for group in groups])
     try:
         report = asyncio.run(work(state, Spec.decode(sys.stdin.buffer.read())))
     except ContainerError as exc:
