@@ -171,7 +171,7 @@ async def test_program_not_there(runtime: Runtime, rootfs: str) -> None:
 async def test_stderr_to_stdout_and_files(runtime: Runtime, rootfs: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
     done = await runtime.run(shell("echo out; echo err >&2", rootfs), stderr=STDOUT)
     assert (done.stdout, done.stderr) == (b"out\nerr\n", None)
-    with open(tmp_path / "out", "wb") as file:  # noqa: ASYNC230
+    with open(tmp_path / "out", "wb") as file:
         await runtime.run(shell("echo file", rootfs), stdout=file)
     assert (tmp_path / "out").read_bytes() == b"file\n"
     with pytest.raises(SpecError):
