@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SystemdError,
         UnsupportedError,
     )
+    from .hooks import Callbacks
     from .oneshot import run
     from .plan.plan import Plan
     from .runtime import Runtime
@@ -48,6 +49,7 @@ __all__ = [
     "OomVerdict",
     "Completed",
     "Command",
+    "Callbacks",
     "Plan",
     "Spec",
     "Mount",
@@ -84,6 +86,7 @@ _HOMES: Final = {
     "OomVerdict": "container",
     "Completed": "container",
     "Command": "container.source",
+    "Callbacks": "hooks",
     "Plan": "plan.plan",
     "Spec": "spec",
     "Mount": "spec",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .container.stdio import Redirect
+    from .hooks import Callbacks
     from .plan.plan import Plan
 
 __all__ = ["Runtime"]
@@ -42,7 +43,8 @@ class Runtime:
 
     *root* None is ``/run/aiocontainer``, or a directory of the user's own.  With *lifetime* "owner"
     containers made here end with the block, and with this process whatever ends it; "detached" ones
-    live on.  Nothing is opened before it is needed.
+    live on.  *hook_environment* is for hooks outside the container that say nothing of an environment:
+    that of this process, or none.  Nothing is opened before it is needed.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Runtime:
         *,
         cgroups: CgroupChoice = "auto",
         lifetime: Lifetime = "owner",
+        hook_environment: Literal["inherit", "clear"] = "inherit",
     ) -> None:
         if cgroups in ("systemd", "delegated"):
             raise UnsupportedError(
@@ -62,7 +65,10 @@ class Runtime:
             raise SpecError(f"{lifetime!r} is no lifetime", origin="lifetime")
         self._root = os.fspath(root) if root is not None else None
         self._cgroups = cgroups
+        if hook_environment not in ("inherit", "clear"):
+            raise SpecError(f"{hook_environment!r} is no environment", origin="hook_environment")
         self._owned = lifetime == "owner"
+        self._hooks_inherit = hook_environment == "inherit"
         self._environment: Environment | None = None
         self._containers: dict[str, Container] = {}
         self._mine: set[str] = set()
@@ -98,13 +104,15 @@ class Runtime:
         listen_fd_names: Sequence[str] = (),
         no_pivot: bool = False,
         no_new_keyring: bool = False,
+        callbacks: Callbacks | None = None,
     ) -> Container:
         """Create a container whose init waits to be started.  OCI runtime.md "Create".
 
         *source* is a bundle directory, a `Spec`, the bytes of a ``config.json``, or a `Command`; it is read
-        once.
+        once.  *callbacks* are awaited where hooks run.
         Raises `SpecError` or `UnsupportedError` before anything is touched, `ExistsError` for an id in
-        use, `BootstrapError` where a step fails.  On any failure or cancellation nothing is left.
+        use, `BootstrapError` where a step fails, `HookError` where a hook does.  On any failure or
+        cancellation nothing is left; poststop hooks run all the same.
         """
         return await self._create(
             id,
@@ -117,6 +125,7 @@ class Runtime:
                 listen_fd_names=tuple(listen_fd_names),
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
+                callbacks=callbacks,
             ),
         )
 
@@ -211,7 +220,9 @@ class Runtime:
             if not force:
                 raise
             environment = self._ready()
-            await finish(lambda: in_thread(lambda: remove_damaged(environment, id)))
+            hooking = await finish(lambda: in_thread(lambda: remove_damaged(environment, id)))
+            if hooking is not None:
+                await hooking.after_end()
         except NotFoundError:
             if not force:
                 raise
@@ -244,6 +255,7 @@ class Runtime:
             created.cgroup,
             created.process,
             spec=created.spec,
+            callbacks=options.callbacks,
             forget=self._forget,
         )
         for warning in created.warnings:
@@ -267,7 +279,12 @@ class Runtime:
         return self._environment
 
     def _open(self) -> Environment:
-        return Environment(Store(self._root), cgroups=self._cgroups != "none", owned=self._owned)
+        return Environment(
+            Store(self._root),
+            cgroups=self._cgroups != "none",
+            owned=self._owned,
+            hooks_inherit=self._hooks_inherit,
+        )
 
     async def _close(self) -> None:
         environment, self._environment = self._environment, None

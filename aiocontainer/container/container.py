@@ -9,12 +9,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .. import spec as _spec
-from .._aio import finish, in_thread
-from ..errors import NotFoundError, NotRunningError, StateError, UnsupportedError
+from .._aio import finish, in_thread, undo
+from ..errors import (
+    HookError,
+    NotFoundError,
+    NotRunningError,
+    SpecError,
+    StateCorruptError,
+    StateError,
+    UnsupportedError,
+)
 from .entering import Entering, ExecOptions
 from .exit import ExitStatus
+from .hooking import Hooking
 from .process import Process, SignalName, signal_number
 from .starting import knock, pass_gate
 from .status import Status, after, require
@@ -23,10 +33,12 @@ from .stdio import Redirects
 if TYPE_CHECKING:
     import os
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from ..cgroups import Cgroup
     from ..console import Pty
+    from ..hooks import Callbacks
+    from ..plan.hooks import HookKind
     from ..spec import Spec
     from ..store import Lock, State
     from .environment import Environment
@@ -63,7 +75,8 @@ class Container:
     """One container; made by `Runtime.create`, `Runtime.container` and `Runtime.load`.
 
     Operations that change it take turns, also with other processes.  A cancelled `start`, `kill`
-    or `delete` is finished first: none leaves a container half-way.
+    or `delete` is finished first: none leaves a container half-way.  Hooks may take for ever and are
+    not waited for then: they are killed, and those of `start` stop the container as if they had failed.
     """
 
     def __init__(
@@ -74,6 +87,7 @@ class Container:
         process: Process | None,
         *,
         spec: Spec | None = None,
+        callbacks: Callbacks | None = None,
         forget: Callable[[Container], None] = lambda _: None,
     ) -> None:
         """Take over *process*, which is None where the init had ended before we came."""
@@ -82,6 +96,9 @@ class Container:
         self._cgroup = cgroup
         self._process = process
         self._spec = spec
+        self._callbacks = callbacks
+        self._left: Hooking | None = None
+        """Has hooks to run, for it is gone."""
         self._forget = forget
         self._deleted = False
         self._turn = asyncio.Lock()
@@ -182,9 +199,13 @@ class Container:
     async def start(self) -> None:
         """Run the user's program; returns once execve(2) has worked.  OCI runtime.md "Start".
 
-        Raises `StateError` unless created, `BootstrapError` where the program cannot be run.
+        Raises `StateError` unless created, `BootstrapError` where the program cannot be run, `HookError`
+        where a hook failed: the container is stopped then, and its poststop hooks have run.
         """
-        await finish(self._start)
+        if self._has_hooks("startContainer", "poststart"):
+            await self._start_with_hooks()
+        else:
+            await finish(self._start)
 
     async def exec(
         self,
@@ -277,8 +298,14 @@ class Container:
         """Remove what create made; *force* kills it first, and does not mind its being gone.
 
         Raises `StateError` while it runs.  The bundle is not touched.  OCI runtime.md "Delete".
+        Poststop hooks come last; what fails of them is logged.
         """
-        await finish(lambda: self._delete(force=force))
+        try:
+            await finish(lambda: self._delete(force=force))
+        finally:
+            left, self._left = self._left, None
+            if left is not None:
+                await left.after_end()
 
     # What later versions do -------------------------------------------------------------------------
 
@@ -350,11 +377,74 @@ class Container:
         async with self._turn:
             if self._deleted or self._process is None or self._process.exit is not None:
                 after(Status.STOPPED, "start", id=self.id)
-            assert self._process is not None
-            lock, gate = await self._locked(self._knock, on_store=True)
+            await self._go_through()
+
+    async def _go_through(self) -> None:
+        assert self._process is not None
+        lock, gate = await self._locked(self._knock, on_store=True)
+        with lock:
+            await pass_gate(self._record, gate)
+        self._process.started()
+
+    async def _start_with_hooks(self) -> None:
+        hooking = await self._hooking()
+        async with self._turn:
+            after(await self.status(), "start", id=self.id)
+            async with self._stopped_by_failure(hooking, Exception):
+                await hooking.before_start(self.pid)
+            going = asyncio.ensure_future(self._go_through())
+            async with self._stopped_by_failure(hooking, HookError, going):
+                await asyncio.shield(going)
+        async with self._stopped_by_failure(hooking, Exception):
+            await hooking.after_start(self.pid)
+
+    @contextlib.asynccontextmanager
+    async def _stopped_by_failure(
+        self, hooking: Hooking, failure: type[Exception], going: asyncio.Future[None] | None = None
+    ) -> AsyncIterator[None]:
+        """Stop the container at a failure or cancellation of its hooks; *going* then ends by itself."""
+        try:
+            yield
+        except (failure, asyncio.CancelledError) as exc:
+            await undo(exc, lambda: self._halt(going))
+            if self._has_hooks("poststop"):
+                await hooking.after_end()
+                await undo(exc, self._forget_hooks)
+            raise
+
+    async def _halt(self, going: asyncio.Future[None] | None) -> None:
+        with contextlib.suppress(NotRunningError):
+            await self.kill(signal.SIGKILL)
+        if going is not None:
+            await asyncio.wait([going])
+            going.cancelled() or going.exception()  # seen
+        async with asyncio.timeout(_KILL_S):
+            await self.wait()
+
+    # Hooks ------------------------------------------------------------------------------------------
+
+    def _has_hooks(self, *kinds: HookKind) -> bool:
+        """Whether there is something to run at one of these points, as far as this process knows."""
+        if self._callbacks is not None:
+            return True
+        return not set(kinds).isdisjoint(self._record.facts.get("hooks", ()))
+
+    async def _hooking(self) -> Hooking:
+        """Return the hooks as they were at create."""
+        environment = self._environment.hook_environment()
+        return Hooking(await self.config(), self.id, self.bundle, self._callbacks, environment)
+
+    async def _forget_hooks(self) -> None:
+        """Remember that the hooks have run for the last time."""
+        self._callbacks = None
+        self._record = replace(self._record, facts={**self._record.facts, "hooks": []})
+        store, record = self._environment.store, self._record
+
+        def save(lock: Lock) -> None:
             with lock:
-                await pass_gate(self._record, gate)
-            self._process.started()
+                store.save(record.id, record)
+
+        await self._locked(save)
 
     def _knock(self, lock: Lock) -> tuple[Lock, socket.socket]:
         try:
@@ -375,14 +465,25 @@ class Container:
             status = await self.status()
             if not force:
                 require(status, "delete", id=self.id)
+            hooking = await self._last_hooks(force=force) if self._has_hooks("poststop") else None
             try:
                 await self._end(status)
                 await self._locked(self._remove)
+                self._left = hooking
             except NotFoundError:  # somebody else was faster
                 if not force:
                     raise
             self._deleted = True
             self.close()
+
+    async def _last_hooks(self, *, force: bool) -> Hooking | None:
+        """Read the poststop hooks while they can be; *force* does without those that cannot."""
+        try:
+            return await self._hooking()
+        except (StateCorruptError, SpecError):
+            if not force:
+                raise
+            return None
 
     async def _end(self, status: Status) -> None:
         """Kill what still runs, and wait until it is gone."""

@@ -7,6 +7,7 @@ file after the last PROCEED means that execve(2) worked.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -154,6 +155,16 @@ class Channel(Generic[T]):
         """
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    async def readable(self) -> None:
+        """Wait on the loop, while no thread does, until something can be read."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self._sock.fileno(), ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._sock.fileno())
 
     def close(self) -> None:
         """Close the socket: a helper that waits on it ends itself."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .. import native
 from ..cgroups import Mounts, open_cgroup
 from ..errors import UnsupportedError
+from ..hooks import inherited_environment
 from ..plan.host import CgroupMode
 from ..probe import probe
 from ..store import namespace_inodes
@@ -39,8 +40,9 @@ _FLOOR = {
 class Environment:
     """Shared by a runtime and its containers; everything but `store` and `owned` blocks at first use."""
 
-    def __init__(self, store: Store, *, cgroups: bool, owned: bool) -> None:
+    def __init__(self, store: Store, *, cgroups: bool, owned: bool, hooks_inherit: bool = True) -> None:
         self.store = store
+        self._hooks_inherit = hooks_inherit
         self.cgroups = cgroups
         self.owned = owned
         """Containers die with this process."""
@@ -64,6 +66,10 @@ class Environment:
     def namespaces(self) -> dict[str, int]:
         """Our own namespaces: OCI name to inode."""
         return namespace_inodes(os.getpid())
+
+    def hook_environment(self) -> dict[str, str]:
+        """Return the environment of hooks that say nothing of one."""
+        return inherited_environment() if self._hooks_inherit else {}
 
     @cached_property
     def compiler(self) -> Compiler:

@@ -8,18 +8,20 @@ from msgspec.structs import replace
 
 from .._aio import OwnedFd
 from ..cgroups import open_cgroup
-from ..errors import StateCorruptError, StateError
+from ..errors import SpecError, StateCorruptError, StateError
 from ..events import Exits
 from ..plan.host import CgroupMode
+from ..spec import Spec
 from ..store import boot_id, open_process
 from .container import Container
+from .hooking import Hooking
 from .process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..cgroups import Cgroup
-    from ..store import CgroupRecord, State
+    from ..store import CgroupRecord, Record, State
     from .environment import Environment
 
 __all__ = ["Found", "find", "remove_damaged"]
@@ -53,8 +55,11 @@ def find(environment: Environment, id: str) -> Found:
     return Found(state, _recorded_cgroup(state.cgroup, state.boot_id), open_process(state.identity))
 
 
-def remove_damaged(environment: Environment, id: str) -> None:
-    """Kill and remove by the write-ahead record alone; without even that, forget the name."""
+def remove_damaged(environment: Environment, id: str) -> Hooking | None:
+    """Kill and remove by the write-ahead record alone; without even that, forget the name.
+
+    Returns the hooks that are now to be run, as far as they are known.
+    """
     store = environment.store
     lock = store.lock(id)
     if lock is None:
@@ -64,9 +69,20 @@ def remove_damaged(environment: Environment, id: str) -> None:
             record = store.load_record(id)
         except StateCorruptError:
             record = None
+        hooking = None
         if record is not None:
+            hooking = _recorded_hooks(environment, record)
             _recorded_cgroup(_only_made(record.cgroup), record.boot_id).remove()
         store.remove(id)
+        return hooking
+
+
+def _recorded_hooks(environment: Environment, record: Record) -> Hooking | None:
+    try:
+        spec = Spec.decode(environment.store.load_config(record.id))
+    except (StateCorruptError, SpecError):
+        return None
+    return Hooking(spec, record.id, record.bundle, None, environment.hook_environment())
 
 
 def _only_made(record: CgroupRecord) -> CgroupRecord:

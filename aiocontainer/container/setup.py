@@ -11,12 +11,13 @@ from msgspec import Struct
 
 from .._aio import OwnedFd, in_thread, undo
 from ..errors import HelperError
-from ..plan.flags import PAUSE_CONSOLE, PAUSE_CREATED, PAUSE_MAPS
+from ..plan.flags import PAUSE_CONSOLE, PAUSE_CREATED, PAUSE_HOOKS, PAUSE_MAPS
 from ..plan.options import Options
 from ..plan.steps import Keyring, Pause
 from ..store import Record, State, boot_id, identify, namespace_inodes, timestamp
 from .bringup import Bringup
 from .fds import Sources, birth_cgroup, cgroup_record
+from .hooking import Hooking, later_hooks
 from .maps import prepare_namespace
 from .source import find_home, load_source
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from ..cgroups import Cgroup
+    from ..hooks import Callbacks
     from ..plan.plan import Plan
     from ..spec import Spec
     from ..store import Identity, Lock
@@ -47,6 +49,7 @@ class CreateOptions(Struct, frozen=True, kw_only=True):
     listen_fd_names: tuple[str, ...] = ()
     no_pivot: bool = False
     no_new_keyring: bool = False
+    callbacks: Callbacks | None = None
 
 
 class Created(Struct, frozen=True):
@@ -79,14 +82,20 @@ class Setup:
         self._gate: object
         self._bundle: str
         self._config: bytes
+        self._identity: Identity | None
 
     async def run(self) -> Created:
         """Do it all; on failure or cancellation nothing is left."""
         try:
             state = await in_thread(self._create, interrupt=self._up.interrupt)
+            while state is None:
+                await self._run_hooks()
+                state = await in_thread(self._go_on, interrupt=self._up.interrupt)
             process = await self._up.process(self._args)
         except BaseException as exc:
             await undo(exc, self._undo)
+            if self._lock is not None:  # something was begun
+                await self._hooking.after_end()
             raise
         self._up.launch.close()
         assert self._cgroup is not None
@@ -100,13 +109,20 @@ class Setup:
 
     # In a thread ------------------------------------------------------------------------------------
 
-    def _create(self) -> State:
-        """Send the plan, do the parent's part at each pause, and make the state durable."""
+    def _create(self) -> State | None:
+        """Send the plan, and go on to the first pause for hooks: None; or else to the end."""
         self._prepare()
         self._environment.store.save_config(self._id, self._config)  # while the helper works
-        identity = self._identify_early()
-        self._bootstrap()
+        self._identity = self._identify_early()
+        return self._go_on()
+
+    def _go_on(self) -> State | None:
+        """Do the parent's part at each pause; None at one for hooks.  Then make the state durable."""
+        is_created = self._bootstrap()
         launched = self._up.launched()
+        if not is_created:
+            return None
+        identity = self._identity
         if identity is None or identity.pid != launched.pid:
             identity = identify(launched.pid, launched.pidfd.fileno())
         state = self._save(identity)
@@ -192,7 +208,16 @@ class Setup:
             listen_fd_names=options.listen_fd_names,
             preserve_fds=options.preserve_fds,
             home=self._home(),
+            environment=self._variables(),
+            awaited=options.callbacks is not None and options.callbacks.at_create,
         )
+
+    def _variables(self) -> tuple[str, ...]:
+        """Return what createContainer hooks inherit, if one does."""
+        hooks = self._spec.hooks
+        if hooks is None or all(hook.env is not None for hook in hooks.create_container):
+            return ()
+        return tuple(f"{name}={value}" for name, value in self._environment.hook_environment().items())
 
     def _home(self) -> str | None:
         root = self._spec.root
@@ -218,17 +243,18 @@ class Setup:
             "keyring": any(isinstance(step, Keyring) for step in self._plan.steps),
             "owned": self._environment.owned,
             "gate": self._gate,
+            "hooks": later_hooks(self._spec),
         }
 
-    def _bootstrap(self) -> None:
-        """Do the parent's part at each pause, up to the last before the gate."""
+    def _bootstrap(self) -> bool:
+        """Do the parent's part at each pause, up to the last before the gate, or to one for hooks: False."""
         channel = self._up.launch.channel
         while True:
             step = channel.paused()
             if not isinstance(step, Pause):
                 raise HelperError("the helper passed its gate before it was created")
-            if step.kind == PAUSE_CREATED:
-                return
+            if step.kind in (PAUSE_CREATED, PAUSE_HOOKS):
+                return step.kind == PAUSE_CREATED
             self._meet(step)
             channel.proceed()
 
@@ -242,6 +268,18 @@ class Setup:
             raise HelperError(f"nothing to do at {step}")
 
     # On the loop ------------------------------------------------------------------------------------
+
+    @property
+    def _hooking(self) -> Hooking:
+        environment = self._environment.hook_environment()
+        return Hooking(self._spec, self._id, self._bundle, self._options.callbacks, environment)
+
+    async def _run_hooks(self) -> None:
+        """Run those outside; those inside are waited for here too, where they keep no thread waiting."""
+        await self._hooking.before_pivot(self._up.launched().pid)
+        channel = self._up.launch.channel
+        channel.proceed()
+        await channel.readable()
 
     async def _undo(self) -> None:
         """Leave nothing of what was made so far."""

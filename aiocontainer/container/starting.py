@@ -58,14 +58,14 @@ def gate_facts(plan: Plan) -> object:
 async def pass_gate(state: State, sock: socket.socket) -> None:
     """Let the init behind *sock* go on to the user's program; returns once execve(2) has worked.
 
-    Takes *sock* over.  `BootstrapError` where the program cannot be run, `NotRunningError` where the
-    init died first.
+    Takes *sock* over.  `BootstrapError` where the program cannot be run, `HookError` where a hook before
+    it failed, `NotRunningError` where the init died first.
     """
     facts = _facts(state)
     dialogue = Dialogue((None,) * facts.index + facts.steps)
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(_ANSWER_S):
+        async with asyncio.timeout(None if "startContainer" in state.facts.get("hooks", ()) else _ANSWER_S):
             sock.send(native.PROCEED)  # it waits in the queue until the gate is opened
             while data := await _receive(loop, sock):
                 dialogue.feed(native.decode_reply(data, ()))

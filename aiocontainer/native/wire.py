@@ -112,11 +112,9 @@ def _encode_string(string: str, step: Step) -> bytes:
     return _LENGTH.pack(len(raw)) + raw + b"\0"
 
 
-def sealed_plan(data: bytes) -> int:
+def sealed_plan(data: bytes, *, name: str = "aiocontainer-plan") -> int:
     """Return a memfd with *data* that nobody can change any more; it is the caller's."""
-    fd: int = lib.lib_sealed_memfd(
-        b"aiocontainer-plan", ffi.from_buffer(data), len(data), _MFD_NOEXEC_SEAL, 0
-    )
+    fd: int = lib.lib_sealed_memfd(name.encode(), ffi.from_buffer(data), len(data), _MFD_NOEXEC_SEAL, 0)
     if fd < 0:
         raise HelperError(f"memfd_create(2): {os.strerror(-fd)}", errno=-fd)
     return fd

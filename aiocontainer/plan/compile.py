@@ -16,11 +16,12 @@ from ..spec import at, check, sysctl_path
 from .cgroup import cgroup_paths, cgroup_plan, cgroup_steps
 from .draft import Draft
 from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_STEPS
+from .hooks import outside_hooks, start_steps
 from .namespaces import loopback_steps, name_steps, namespace_steps
 from .plan import GateSocket, Plan, Tree
 from .process import Payload, Sockets, check_terminal, raised_limits
 from .rootfs import read_only_root, rootfs_steps
-from .steps import Bind, Gate, Keyring, Pause, Reset, SetSid, Sysctl
+from .steps import Bind, Gate, Hook, Keyring, Pause, Reset, SetSid, Sysctl
 from .unsupported import refuse_unsupported
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
         cgroup=draft.cgroup,
         limits_by_parent=raised if born_mapped else (),
         oom_score_adj=process.oom_score_adj if born_mapped else None,
+        hooks=outside_hooks(spec),
         warnings=(*warnings, *draft.warnings, *payload.warnings),
     )
 
@@ -81,19 +83,22 @@ def renamed(plan: Plan, spec: Spec, host: Host, options: Options) -> Plan:
         paths = cgroup_paths(spec.linux.cgroups_path if spec.linux else "", host, options)
         moved = {path: paths[hierarchy] for hierarchy, path in cgroup.paths.items()}
         cgroup = replace(cgroup, paths=paths)
-    keyring = keyring_name(options.id)
-    steps = [step if type(step) not in _NAMED else _renamed_step(step, keyring, moved) for step in plan.steps]
+    steps = [
+        step if type(step) not in _NAMED else _renamed_step(step, options.id, moved) for step in plan.steps
+    ]
     fds = [_renamed_fd(fd, moved) for fd in plan.fds]
     return replace(plan, steps=tuple(steps), fds=tuple(fds), cgroup=cgroup)
 
 
-_NAMED = (Bind, Keyring)
+_NAMED = (Bind, Hook, Keyring)
 """Steps in which the id can show."""
 
 
-def _renamed_step(step: Step, keyring: str, moved: Mapping[str, str]) -> Step:
+def _renamed_step(step: Step, id: str, moved: Mapping[str, str]) -> Step:
     if isinstance(step, Keyring):
-        return replace(step, name=keyring)
+        return replace(step, name=keyring_name(id))
+    if isinstance(step, Hook):
+        return replace(step, document=replace(step.document, id=id))
     if isinstance(step, Bind) and step.source in moved:  # the container's cgroup, shown to it
         return replace(step, source=moved[step.source])
     return step
@@ -134,19 +139,10 @@ def _steps(draft: Draft, payload: Payload, raised: tuple[Rlimit, ...]) -> Iterat
     yield from read_only_root(draft)
     yield from payload.user_steps()
     yield payload.program()
-    yield Pause("", PAUSE_CREATED, dumpable=_may_be_seen(draft))
+    yield Pause("", PAUSE_CREATED, dumpable=draft.may_be_seen)
     yield Gate("", draft.pass_fd(GateSocket()), draft.runtime_uid)
+    yield from start_steps(draft, payload.variables)
     yield payload.execution()
-
-
-def _may_be_seen(draft: Draft) -> bool:
-    """Whether the parent needs the process dumpable, to record which namespaces it is in.
-
-    Of an ordinary user's it could not even read the links in /proc/PID/ns otherwise.  Nothing of the
-    host is left in the process by then.  But in a pid namespace that was joined there are others who
-    would see it, and could be faster.
-    """
-    return draft.maps is not None and not draft.host.privileged and not draft.namespaces.is_joined("pid")
 
 
 def _keyring(draft: Draft) -> Iterator[Step]:

@@ -62,6 +62,16 @@ class Draft:
         joined = self.namespaces.has("user") and not self.host.privileged
         return joined or self.host.setgroups_denied
 
+    @property
+    def may_be_seen(self) -> bool:
+        """Whether the process has to be dumpable while the parent looks which namespaces it is in.
+
+        Of an ordinary user's neither the parent nor a hook could even read the links in /proc/PID/ns
+        otherwise.  But in a pid namespace that was joined there are others who would see it, and could
+        be faster.
+        """
+        return self.maps is not None and not self.host.privileged and not self.namespaces.is_joined("pid")
+
     def is_mapped_uid(self, uid: int) -> bool:
         """Whether the container has this uid, as far as is known here."""
         return self.maps is None or inside(uid, self.maps.uid)

@@ -43,6 +43,10 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     listen_fds: int = 0
     """Sockets passed from 3 on, as sd_listen_fds(3) wants them."""
     listen_fd_names: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    """NAME=VALUE of the runtime: what those createContainer hooks get that say nothing of their own."""
+    awaited: bool = False
+    """The caller itself wants to do something where createRuntime hooks run."""
 
 
 class ExecOptions(StdioOptions, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .devices import DeviceRule
+    from .hooks import OutsideHook
     from .host import CgroupMode
     from .steps import Rlimit, Step
 
@@ -181,6 +182,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Limits that the payload's own user namespace may not raise: set at the first pause."""
     oom_score_adj: int | None = None
     """The same for the score by which the kernel picks victims; None: nothing to do."""
+    hooks: tuple[OutsideHook, ...] = ()
+    """Hooks of the runtime's namespaces, run by the parent."""
     warnings: tuple[str, ...] = ()
     """Each with its address: what was asked for and is done without."""
 

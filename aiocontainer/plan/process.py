@@ -193,5 +193,9 @@ class Payload:
 
     def execution(self) -> Step:
         """Return the end of the plan."""
-        env = tuple(f"{name}={value}" for name, value in self.environment.items())
-        return Exec(f"{self.origin}.args", self.process.args, env)
+        return Exec(f"{self.origin}.args", self.process.args, self.variables)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment as execve(2) takes it."""
+        return tuple(f"{name}={value}" for name, value in self.environment.items())

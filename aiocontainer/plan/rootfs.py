@@ -20,6 +20,7 @@ from .flags import (
     PIVOT_ROOT,
     PROPAGATION,
 )
+from .hooks import create_steps
 from .mounts import mount_steps
 from .nodes import node_steps
 from .plan import Directory, Overlay, Tree
@@ -63,6 +64,7 @@ def rootfs_steps(draft: Draft) -> Iterator[Step]:
     yield from mount_steps(draft)
     yield from node_steps(draft)
     yield from _console(draft)
+    yield from create_steps(draft)
     yield Pivot(ORIGIN, PIVOT_MOVE if draft.options.no_pivot else PIVOT_ROOT)
     yield from draft.late
     yield from _hidden(draft)

@@ -16,17 +16,8 @@ __all__ = ["refuse_unsupported", "refuse_unsupported_process"]
 
 _LIMITS: Final = "limits of resources"
 _LABELS: Final = "security modules"
-_HOOKS: Final = "hooks"
 
 # Attribute, its name in the document, what is missing.
-_HOOK_FIELDS: Final = (
-    ("prestart", "prestart"),
-    ("create_runtime", "createRuntime"),
-    ("create_container", "createContainer"),
-    ("start_container", "startContainer"),
-    ("poststart", "poststart"),
-    ("poststop", "poststop"),
-)
 _LINUX_FIELDS: Final = (
     ("net_devices", "netDevices", "moving network devices"),
     ("seccomp", "seccomp", "seccomp filters"),
@@ -66,9 +57,6 @@ def _refuse(owner: object, attribute: str, origin: str, needs: str) -> None:
 
 def refuse_unsupported(spec: Spec) -> None:
     """Raise UnsupportedError for the first field that would otherwise be ignored."""
-    if spec.hooks is not None:
-        for attribute, name in _HOOK_FIELDS:
-            _refuse(spec.hooks, attribute, f"$.hooks.{name}", _HOOKS)
     if spec.linux is not None:
         for attribute, name, needs in _LINUX_FIELDS:
             _refuse(spec.linux, attribute, f"$.linux.{name}", needs)

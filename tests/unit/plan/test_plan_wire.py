@@ -9,6 +9,7 @@ import pytest
 
 from aiocontainer.plan import flags, steps
 from aiocontainer.plan.steps import Step
+from aiocontainer.spec import State
 
 WIRE = Path(__file__).parents[3] / "_native" / "wire.h"
 
@@ -54,8 +55,13 @@ def test_a_record_says_only_what_its_step_has() -> None:
     assert steps.Device("", "/d", 0o20666, 1, 5, 6, 7).record().b == 1 << 32 | 5
     assert steps.Credentials("", 1, 2, (3, 4)).record().data == b"\3\0\0\0\4\0\0\0"
     assert steps.Credentials("", 1, 2, None).record().c == 1
-    hook = steps.Hook("", "/h", ("a", "b"), ("E=1",), (b"{", b"}"), "/d", 1500)
-    assert hook.record() == steps.Record(a=2, b=1500, c=1, strings=("/h", "/d", "a", "b", "E=1"), data=b"{}")
+    state = State(oci_version="1.3.0", id="x", status="creating", pid=0, bundle="/b")
+    hook = steps.Hook("", "/h", ("a", "b"), ("E=1",), state, "/d", 1500)
+    data = b'{"ociVersion":"1.3.0","id":"x","status":"creating","pid":,"bundle":"/b"}'
+    strings = ("/h", "/d", "a", "b", "E=1")
+    assert hook.record() == steps.Record(
+        a=2, b=1500, c=data.index(b"," + b'"bundle'), strings=strings, data=data
+    )
 
 
 @pytest.mark.parametrize("step", step_classes(), ids=lambda step: step.__name__)
