@@ -143,9 +143,9 @@ class BootstrapError(ContainerError, OSError):
     def __init__(self, step: Addressed | None, errno: int, *, call: str = "") -> None:
         super().__init__(errno, os.strerror(errno))
         self.step = step
-        self.origin = step.origin if step is not None else ""
+        self.origin: str = step.origin if step is not None else ""
         self.call = call
-        self.advice = step.advice(errno) if step is not None else ""
+        self.advice: str = step.advice(errno) if step is not None else ""
 
     def __str__(self) -> str:
         place = f"{self.origin}: " if self.origin else ""
@@ -207,7 +207,7 @@ class HookError(ContainerError, RuntimeError):
         self.hook = hook
         self.returncode = returncode
         self.output = output
-        self.problem = problem if returncode is None else f"ended with {returncode}"
+        self.problem: str = problem if returncode is None else f"ended with {returncode}"
 
     def __str__(self) -> str:
         tail = self.output.decode(errors="backslashreplace").strip()
@@ -221,7 +221,7 @@ class CriuError(ContainerError, RuntimeError):
         super().__init__(operation, problem, tuple(log))
         self.operation = operation
         self.problem = problem
-        self.log = tuple(log)
+        self.log: tuple[str, ...] = tuple(log)
 
     def __str__(self) -> str:
         return "\n".join((f"{self.operation}: {self.problem}", *self.log))
@@ -233,7 +233,7 @@ class ContainerExited(ContainerError):  # noqa: N818 - named as the event that i
     def __init__(self, exit: object, *, args: Sequence[str] = (), stderr: bytes = b"") -> None:
         super().__init__(exit, tuple(args), stderr)
         self.exit = exit
-        self.command = tuple(args)
+        self.command: tuple[str, ...] = tuple(args)
         self.stderr = stderr
 
     def __str__(self) -> str:

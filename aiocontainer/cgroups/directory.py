@@ -38,14 +38,14 @@ class Directory:
 
     def __init__(self, mounts: Mounts, key: str, path: str, made: int = 1) -> None:
         self.path = path
-        self.made = made
+        self.made: int = made
         self._mounts = mounts
         self._key = key
         self._names = _names_below(mounts.point(key), path)
         self._name = self._names[-1]
         self._above: OwnedFd | None = None
         self._self: OwnedFd | None = None
-        self.claimed = False
+        self.claimed: bool = False
 
     def _mount(self) -> int:
         return self._mounts.fd(self._key)

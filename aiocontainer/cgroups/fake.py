@@ -31,9 +31,9 @@ class FakeCgroup:
         self, path: str = "/sys/fs/cgroup/fake", world: MutableMapping[str, FakeCgroup] | None = None
     ) -> None:
         self.path = path
-        self.world = {} if world is None else world
+        self.world: MutableMapping[str, FakeCgroup] = {} if world is None else world
         self.members: list[int] = []
-        self.frozen = False
+        self.frozen: bool = False
         self.stubborn = False
         self.devices: Sequence[DeviceRule] = ()
         self.signals: list[int] = []

@@ -22,7 +22,7 @@ class CgroupBusyError(CgroupError):
 
     def __init__(self, path: str, pids: Sequence[int]) -> None:
         super().__init__(path, errno.EBUSY)
-        self.pids = tuple(pids)
+        self.pids: tuple[int, ...] = tuple(pids)
 
     def __str__(self) -> str:
         return f"{super().__str__()} (processes: {', '.join(map(str, self.pids)) or 'none visible'})"

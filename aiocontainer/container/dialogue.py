@@ -35,8 +35,8 @@ class Spawned:
     __slots__ = ("pid", "pidfd")
 
     def __init__(self, pid: int, pidfd: OwnedFd) -> None:
-        self.pid = pid
-        self.pidfd = pidfd
+        self.pid: int = pid
+        self.pidfd: OwnedFd = pidfd
 
 
 class Dialogue(Generic[T]):
@@ -111,7 +111,7 @@ class Channel(Generic[T]):
     def __init__(self, sock: socket.socket, dialogue: Dialogue[T]) -> None:
         """Take over *sock*."""
         self.dialogue = dialogue
-        self.ended = False
+        self.ended: bool = False
         self._sock = sock
         self._failure: ContainerError | None = None
 

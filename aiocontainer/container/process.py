@@ -74,7 +74,7 @@ class Process:
     ) -> None:
         """Take over *exits* and *console*."""
         self.pid = pid
-        self.args = tuple(args)
+        self.args: tuple[str, ...] = tuple(args)
         self.console = console
         self._exits = exits
         self._streams = Streams()

@@ -37,7 +37,7 @@ class Redirects:
     def __init__(self, stdin: Redirect = None, stdout: Redirect = None, stderr: Redirect = None) -> None:
         if stdin == STDOUT or stdout == STDOUT:
             raise SpecError("STDOUT is for stderr alone", origin="stdin" if stdin == STDOUT else "stdout")
-        self.words = tuple(
+        self.words: tuple[int | None, ...] = tuple(
             _number(word, name) for word, name in zip((stdin, stdout, stderr), _NAMES, strict=True)
         )
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..spec import Linux
 from .idmaps import id_maps, inside
-from .namespaces import read_namespaces
+from .namespaces import Namespaces, read_namespaces
 
 if TYPE_CHECKING:
     from ..spec import Process, Spec
     from .host import Host
     from .options import Options
-    from .plan import CgroupPlan, PlanFd
+    from .plan import CgroupPlan, IdMaps, PlanFd
     from .steps import Step
 
 __all__ = ["Draft"]
@@ -26,12 +26,12 @@ class Draft:
 
     def __init__(self, spec: Spec, process: Process, host: Host, options: Options) -> None:
         self.spec = spec
-        self.linux = spec.linux or Linux()
+        self.linux: Linux = spec.linux or Linux()
         self.process = process
         self.host = host
         self.options = options
-        self.namespaces = read_namespaces(self.linux, host)
-        self.maps = id_maps(self.linux, self.namespaces, host)
+        self.namespaces: Namespaces = read_namespaces(self.linux, host)
+        self.maps: IdMaps | None = id_maps(self.linux, self.namespaces, host)
         self.cgroup: CgroupPlan | None = None
         self.fds: list[PlanFd] = []
         self.warnings: list[str] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ..errors import SpecError, UnsupportedError
-from .capabilities import capability_sets
+from .capabilities import CapabilitySets, capability_sets
 from .flags import RLIMITS
 from .plan import Preserved, Stdio
 from .steps import (
@@ -134,15 +134,15 @@ class Payload:
         self.sockets = sockets
         self.setgroups_denied = setgroups_denied
         self.warnings: list[str] = []
-        self.limits = limits(process, origin)
-        self.capabilities = capability_sets(
+        self.limits: tuple[Rlimit, ...] = limits(process, origin)
+        self.capabilities: CapabilitySets | None = capability_sets(
             process.capabilities,
             host,
             f"{origin}.capabilities",
             self.warnings,
             user_namespace=user_namespace,
         )
-        self.environment = environment(process, options.home, sockets)
+        self.environment: dict[str, str] = environment(process, options.home, sockets)
 
     def outside_steps(self, pass_fd: Callable[[PlanFd], int]) -> Iterator[Step]:
         """Yield what is set while we are still root: limits, scheduling, what no exec regains."""

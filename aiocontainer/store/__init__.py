@@ -139,7 +139,7 @@ class Store:
 
     def __init__(self, root: str | None = None, *, make: bool = True) -> None:
         """Open *root*, or the default; without *make* a missing one is a StoreError (ENOENT)."""
-        self.path = os.path.abspath(root) if root is not None else default_root()
+        self.path: str = os.path.abspath(root) if root is not None else default_root()
         try:
             if make:
                 make_root(self.path)
@@ -148,7 +148,7 @@ class Store:
             raise StoreError(self.path, exc.errno or 0) from exc
         try:
             check_root(self._fd, self.path)
-            self.in_memory = native.is_in_memory(self._fd)
+            self.in_memory: bool = native.is_in_memory(self._fd)
             """Its calls wait for no disk: each takes microseconds."""
             self.sweep()
         except BaseException:
