@@ -5,6 +5,7 @@ Nothing here knows about containers.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import functools
@@ -149,8 +150,8 @@ class _Workers:
             if self._threads == self._most:
                 return
             self._threads += 1
-            number = self._threads
-        threading.Thread(target=self._serve, name=f"aiocontainer-{number}", daemon=True).start()
+        # Not a threading.Thread, whose start() waits until the thread has run: this is the loop.
+        _thread.start_new_thread(self._serve, ())
 
     def _serve(self) -> None:
         while True:

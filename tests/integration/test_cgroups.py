@@ -437,8 +437,8 @@ def test_a_moved_process_is_killed_too(cgroup: Cgroup) -> None:
 
 def test_other_signals(cgroup: Cgroup) -> None:
     code = (
-        "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: print(2, flush=True));"
-        "print(1, flush=True); time.sleep(60)"
+        "import os, signal, time; signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b'2\\n'));"
+        "os.write(1, b'1\\n'); time.sleep(60)"
     )
     with process(cgroup, code=code) as one, process(cgroup, code=code) as two:
         for child in (one, two):
