@@ -8,11 +8,15 @@ from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
-from aiocontainer import Runtime, Spec
+from aiocontainer import Callbacks, Runtime, Spec
+from aiocontainer.spec import Hook, Hooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
+
+    from aiocontainer.spec import State
 
 pytestmark = pytest.mark.needs("root")
 
@@ -174,4 +178,72 @@ async def test_delete(runtime: Runtime, rootfs: str, times: int) -> None:
             await container.delete(force=True)
 
     assert await sweep(attempt) > 0
+    assert await left(runtime) == []
+
+
+# With hooks and callbacks at every point: what a cancellation interrupts is killed and undone.
+
+
+async def idle(state: State) -> None:
+    await asyncio.sleep(0)
+
+
+HOOK = (Hook(path="/bin/sh", args=("sh", "-c", "cat > /dev/null"), env=("PATH=/bin:/usr/bin",)),)
+ALL_HOOKS = Hooks(
+    prestart=HOOK,
+    create_runtime=HOOK,
+    create_container=HOOK,
+    start_container=HOOK,
+    poststart=HOOK,
+    poststop=HOOK,
+)
+ALL_CALLBACKS = Callbacks(
+    create_runtime=idle, create_container=idle, start_container=idle, poststart=idle, poststop=idle
+)
+
+
+def hooked(rootfs: str) -> Spec:
+    return replace(Spec.default(["sleep", "60"], rootfs=rootfs), hooks=ALL_HOOKS)
+
+
+async def test_create_with_hooks(runtime: Runtime, rootfs: str, times: int) -> None:
+    spec = hooked(rootfs)
+
+    async def attempt(at: int) -> None:
+        create = runtime.create("aioc-test-cancel", spec, callbacks=ALL_CALLBACKS)
+        container = await Cancelled(create, at, times)
+        await container.delete()
+
+    assert await sweep(attempt) > 6
+    assert await left(runtime) == []
+
+
+async def test_start_with_hooks(runtime: Runtime, rootfs: str, times: int) -> None:
+    """A start that is cancelled while hooks run has stopped the container."""
+    spec = hooked(rootfs)
+
+    async def attempt(at: int) -> None:
+        container = await runtime.create("aioc-test-cancel", spec, callbacks=ALL_CALLBACKS)
+        try:
+            await Cancelled(container.start(), at, times)
+        finally:
+            assert await container.status() in ("created", "running", "stopped")
+            await container.delete(force=True)
+
+    assert await sweep(attempt) > 4
+    assert await left(runtime) == []
+
+
+async def test_delete_with_hooks(runtime: Runtime, rootfs: str, times: int) -> None:
+    spec = hooked(rootfs)
+
+    async def attempt(at: int) -> None:
+        container = await runtime.create("aioc-test-cancel", spec, callbacks=ALL_CALLBACKS)
+        await container.start()
+        try:
+            await Cancelled(container.delete(force=True), at, times)
+        finally:
+            await container.delete(force=True)
+
+    assert await sweep(attempt) > 2
     assert await left(runtime) == []

@@ -1,0 +1,173 @@
+"""Running one hook of the runtime's own namespaces: what it gets, and how it may fail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiocontainer import HookError
+from aiocontainer.hooks import Callbacks, inherited_environment, run_callback, run_hook
+from aiocontainer.spec import Hook, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.needs("compiled")
+
+STATE = State(oci_version="1.3.0", id="web", status="creating", pid=7, bundle="/")
+ORIGIN = "$.hooks.prestart[0]"
+
+
+def shell(script: str, **fields: Any) -> Hook:
+    return Hook(path="/bin/sh", args=("sh", "-c", script), **fields)
+
+
+async def run(hook: Hook, state: bytes = b"{}", cwd: str = "/", env: dict[str, str] | None = None) -> None:
+    await run_hook(hook, state, origin=ORIGIN, cwd=cwd, env=env or {"PATH": os.environ["PATH"]})
+
+
+async def failed(hook: Hook) -> HookError:
+    with pytest.raises(HookError) as caught:
+        await run(hook)
+    assert caught.value.hook == ORIGIN
+    return caught.value
+
+
+async def until(reached: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():  # noqa: ASYNC110 - others' processes set no event
+            await asyncio.sleep(0.01)
+
+
+def ended(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
+async def test_what_it_gets(tmp_path: Path) -> None:
+    path = tmp_path / "seen"
+    script = f'cat > {path}; echo >> {path}; pwd >> {path}; echo "$A$B$C" >> {path}; echo $0 >> {path}'
+    hook = Hook(
+        path="/bin/sh",
+        args=("my-name", "-c", script, "zero"),
+        env=("PATH=/bin:/usr/bin", "A=1", "A=2", "B=="),
+    )
+    await run(hook, b'{"id":"web"}', str(tmp_path), {"C": "not this"})
+    assert path.read_text().splitlines() == ['{"id":"web"}', str(tmp_path), "2=", "zero"]
+
+
+async def test_inherited_environment(tmp_path: Path) -> None:
+    await run(shell(f"echo $C > {tmp_path}/seen"), env={"C": "inherited"})
+    assert (tmp_path / "seen").read_text() == "inherited\n"
+
+
+def test_what_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "KEPT", "TMPDIR_"):
+        monkeypatch.setenv(name, "x")
+    assert inherited_environment().keys() & {"LD_PRELOAD", "PYTHONPATH", "TMPDIR"} == set()
+    assert inherited_environment().keys() >= {"KEPT", "TMPDIR_", "PATH"}
+
+
+async def test_a_bundle_that_is_gone(tmp_path: Path) -> None:
+    await run(shell(f"pwd > {tmp_path}/seen"), cwd=str(tmp_path / "gone"))
+    assert (tmp_path / "seen").read_text() == "/\n"
+
+
+async def test_status_and_output() -> None:
+    error = await failed(shell("echo told; echo why >&2; exit 3"))
+    assert (error.returncode, error.output) == (3, b"told\nwhy\n")
+    assert str(error) == f"{ORIGIN}: ended with 3: told\nwhy"
+
+
+async def test_signal() -> None:
+    assert (await failed(shell("kill -KILL $$"))).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("path", ["/no/such/hook", "/etc", "/etc/passwd", "/bin/sh\0x"])
+async def test_what_cannot_be_run(path: str) -> None:
+    error = await failed(Hook(path=path))
+    assert error.returncode is None
+    assert error.problem
+
+
+async def test_deadline(tmp_path: Path) -> None:
+    began = time.monotonic()
+    error = await failed(shell(f"sleep 61 & echo $$ $! > {tmp_path}/pids; echo here; wait", timeout=1))
+    assert (error.returncode, error.output) == (None, b"here\n")
+    assert str(error) == f"{ORIGIN}: timed out: here"
+    assert 1 <= time.monotonic() - began < 10
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    await until(lambda: all(map(ended, pids)))
+
+
+async def test_cancellation(tmp_path: Path) -> None:
+    task = asyncio.create_task(run(shell(f"sleep 62 & echo $$ $! > {tmp_path}/pids; wait")))
+    await until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    await until(lambda: all(map(ended, pids)))
+
+
+async def test_flood() -> None:
+    error = await failed(shell("head -c 3000000 /dev/zero | tr '\\0' x; echo end; exit 1"))
+    assert len(error.output) == 4096
+    assert error.output.endswith(b"xend\n")
+
+
+async def test_not_reading_is_no_failure() -> None:
+    await run(shell("exec <&-"), b"x" * 1_000_000)
+
+
+async def test_daemon_that_keeps_the_pipe_open(tmp_path: Path) -> None:
+    began = time.monotonic()
+    await run(shell(f"sleep 63 & echo $! > {tmp_path}/pid"))
+    assert time.monotonic() - began < 10
+    pid = int((tmp_path / "pid").read_text())
+    assert not ended(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+async def test_nothing_is_left_open() -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    for hook in (shell("true"), shell("false"), Hook(path="/no/such/hook"), shell("sleep 9", timeout=1)):
+        with contextlib.suppress(HookError):
+            await run(hook)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+async def test_callbacks() -> None:
+    seen: list[object] = []
+
+    async def note(state: State) -> None:
+        seen.append(state)
+
+    async def hang(state: State) -> None:
+        await asyncio.Event().wait()
+
+    callbacks = Callbacks(create_runtime=note, poststart=hang, timeout_s=0.05)
+    await run_callback(callbacks, "create_runtime", STATE)
+    await run_callback(callbacks, "poststop", STATE)
+    assert seen == [STATE]
+    with pytest.raises(TimeoutError) as caught:
+        await run_callback(callbacks, "poststart", STATE)
+    assert caught.value.__notes__ == ["in the callback poststart"]
+
+
+async def test_state_is_the_document(tmp_path: Path) -> None:
+    from aiocontainer.spec import encode
+
+    await run(shell(f"cat > {tmp_path}/state"), encode(STATE))
+    assert json.loads((tmp_path / "state").read_text())["status"] == "creating"
