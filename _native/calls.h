@@ -71,4 +71,5 @@ enum wire_call
   CALL_DECODE = 64,
   CALL_HOOK = 65,
   CALL_SCHED_SETATTR = 70,
+  CALL_FSETXATTR = 71,
 };

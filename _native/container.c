@@ -264,6 +264,8 @@ run_step (const struct step *s, struct context *ctx)
     case STEP_IO_PRIORITY: return do_io_priority (s, ctx);
     case STEP_MEMORY_POLICY: return do_memory_policy (s, ctx);
     case STEP_PERSONALITY: return do_personality (s, ctx);
+    case STEP_LABEL: return do_label (s, ctx);
+    case STEP_FILE_LABEL: return do_file_label (s, ctx);
     }
   return -EPROTO; /* decode.c has already refused it */
 }

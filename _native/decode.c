@@ -97,7 +97,7 @@ static const struct rule rules[] = {
   [STEP_SETATTR] = { .known = true, .a = ALL, .b = PROPAGATION, .c = MOUNTS, STRINGS (1, 1), .path = 1 },
   [STEP_DEVICE] = { .known = true, .a = MODE, .b = ALL, .c = ALL, STRINGS (1, 1), .path = 1 },
   [STEP_SYMLINK] = { .known = true, .c = MOUNT_OPTIONAL, STRINGS (2, 2), .path = 2 },
-  [STEP_MASK] = { .known = true, STRINGS (1, 1), .path = 1 },
+  [STEP_MASK] = { .known = true, STRINGS (1, 2), .path = 1 },
   [STEP_READONLY] = { .known = true, STRINGS (1, 1), .path = 1 },
   [STEP_PIVOT] = { .known = true, .a = 3 },
   [STEP_VERIFY_MOUNTS] = { .known = true },
@@ -127,6 +127,9 @@ static const struct rule rules[] = {
   [STEP_IO_PRIORITY] = { .known = true, .a = 0xffff },
   [STEP_MEMORY_POLICY] = { .known = true, .a = 0xffff, DATA (MASK_WORD, 0, MASK_SIZE) },
   [STEP_PERSONALITY] = { .known = true, .a = U32 },
+
+  [STEP_LABEL] = { .known = true, .a = 3, STRINGS (1, 1) },
+  [STEP_FILE_LABEL] = { .known = true, STRINGS (2, 2), .path = 1 },
 };
 
 /* Bytes being walked.  A short read sets `bad` and yields zero: callers check once, after
@@ -284,6 +287,7 @@ values_fit (const struct step *s)
     case STEP_HOOK: return s->a >= 1 && s->a <= s->strings - HOOK_STRINGS && s->c <= s->data_size;
     case STEP_MOUNT: return (s->c & MOUNT_DEVICE_NODE) == 0;
     case STEP_SCHEDULER: return is_sized (s);
+    case STEP_LABEL: return s->a != 0;
     case STEP_GATE:
     case STEP_FORK:
     case STEP_JOIN_CGROUP:
@@ -311,7 +315,8 @@ values_fit (const struct step *s)
     case STEP_AFFINITY:
     case STEP_IO_PRIORITY:
     case STEP_MEMORY_POLICY:
-    case STEP_PERSONALITY: return true;
+    case STEP_PERSONALITY:
+    case STEP_FILE_LABEL: return true;
     }
   return false;
 }

@@ -55,5 +55,15 @@ int check_program (const char *path);
    Both end with NULL and are good until the next call.  */
 char **fill_vectors (const struct step *s, uint32_t first, uint32_t argc, char ***envp);
 
+/* steps_ns.c: in one write or not at all: procfs and cgroupfs files take a value in one piece.  */
+int write_value (int fd, const char *text);
+
+/* How names in our own procfs are looked up: no link but "self", and nothing mounted over them.  */
+#define OWN_PROC (RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS)
+
+/* Open below a procfs root and prove that this is procfs: an overmounted or replaced file would
+   swallow what we write (CVE-2025-52881).  */
+int open_proc (int procfd, const char *path, uint64_t flags, uint64_t resolve);
+
 /* signals.c: SIG_DFL for all, nothing blocked.  */
 void reset_signals (void);

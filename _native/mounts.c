@@ -197,7 +197,7 @@ make_filesystem (struct context *ctx, int fs, unsigned int attributes)
 
 /* One block, one inode, read-only: nothing to see and no room for anything.  */
 int
-make_empty_tree (struct context *ctx)
+make_empty_tree (struct context *ctx, const char *label)
 {
   static const char *const options[] = { "nr_blocks=1", "nr_inodes=1", "mode=0755", "ro" };
   autoclose int fs = checked (ctx, CALL_FSOPEN, sys_fsopen ("tmpfs", FSOPEN_CLOEXEC));
@@ -205,6 +205,8 @@ make_empty_tree (struct context *ctx)
 
   for (size_t i = 0; err == 0 && i < sizeof (options) / sizeof (*options); i++)
     err = set_option (ctx, fs, options[i]);
+  if (err == 0 && label != NULL)
+    err = set_key (ctx, fs, "context", label);
   return err < 0 ? err
                  : make_filesystem (
                      ctx, fs, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);

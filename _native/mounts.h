@@ -34,8 +34,8 @@ int set_option (struct context *ctx, int fs, const char *option);
 /* The superblock and a detached mount of it.  */
 int make_filesystem (struct context *ctx, int fs, unsigned int attributes);
 
-/* A detached tmpfs with nothing to see and no room for anything.  */
-int make_empty_tree (struct context *ctx);
+/* A detached tmpfs with nothing to see and no room for anything; with that SELinux label, or NULL.  */
+int make_empty_tree (struct context *ctx, const char *label);
 
 static inline bool
 is_absent (int err)

@@ -113,6 +113,7 @@ int do_setattr (const struct step *s, struct context *ctx);
 int do_mask (const struct step *s, struct context *ctx);
 int do_readonly (const struct step *s, struct context *ctx);
 int do_verify_mounts (const struct step *s, struct context *ctx);
+int do_file_label (const struct step *s, struct context *ctx);
 
 int do_device (const struct step *s, struct context *ctx); /* steps_dev.c */
 int do_symlink (const struct step *s, struct context *ctx);
@@ -136,6 +137,8 @@ int do_scheduler (const struct step *s, struct context *ctx);
 int do_io_priority (const struct step *s, struct context *ctx);
 int do_memory_policy (const struct step *s, struct context *ctx);
 int do_personality (const struct step *s, struct context *ctx);
+
+int do_label (const struct step *s, struct context *ctx); /* steps_label.c */
 
 /* path.c: the only place where paths below the rootfs are resolved.  */
 

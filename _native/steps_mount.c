@@ -198,6 +198,20 @@ do_setattr (const struct step *s, struct context *ctx)
   return err < 0 ? err : set_attributes (ctx, at, s->a, s->b, s->c);
 }
 
+/* Of file systems that take no label when they are mounted.  */
+int
+do_file_label (const struct step *s, struct context *ctx)
+{
+  const char *label = string_at (s, 1);
+  autoclose int at
+      = checked (ctx, CALL_OPENAT2, open_in_root (ctx->rootfd, s->first, O_RDONLY | O_DIRECTORY));
+  int err = at < 0 ? at : verify_made (ctx, at, s->first);
+
+  return err < 0 ? err
+                 : checked (ctx, CALL_FSETXATTR,
+                            sys_fsetxattr (at, "security.selinux", label, strlen (label) + 1));
+}
+
 /* Masks.  */
 
 /* The spare tree itself the first time, then clones of it where it is: one that is attached nowhere
@@ -216,12 +230,12 @@ another_mask (struct context *ctx, int spare)
 }
 
 static int
-mask_directory (struct context *ctx, int at, const char *target)
+mask_directory (struct context *ctx, int at, const char *target, const char *label)
 {
   autoclose int tree = -1;
 
   if (ctx->masktreefd < 0)
-    ctx->masktreefd = make_empty_tree (ctx);
+    ctx->masktreefd = make_empty_tree (ctx, label);
   if (ctx->masktreefd < 0)
     return ctx->masktreefd;
   tree = another_mask (ctx, ctx->masktreefd);
@@ -264,7 +278,8 @@ do_mask (const struct step *s, struct context *ctx)
   err = checked (ctx, CALL_FSTAT, sys_fstat (at, &st));
   if (err < 0)
     return err;
-  return S_ISDIR (st.st_mode) ? mask_directory (ctx, at, s->first) : mask_file (ctx, at, s->first);
+  return S_ISDIR (st.st_mode) ? mask_directory (ctx, at, s->first, string_at (s, 1))
+                              : mask_file (ctx, at, s->first);
 }
 
 /* nosuid, nodev and noexec come along with the clone.  */

@@ -6,15 +6,11 @@
 #include <net/if.h>
 #include <string.h>
 
-/* Names in our own procfs: no link but "self", and nothing mounted over them.  */
-#define OWN_PROC (RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS)
-
 /* keyctl(2) KEYCTL_SETPERM: search right for the owner, for others.  */
 #define KEY_USR_SEARCH 0x00080000U
 #define KEY_OTH_SEARCH 0x00000008U
 
-/* In one write or not at all: procfs and cgroupfs files take a value in one piece.  */
-static int
+int
 write_value (int fd, const char *text)
 {
   size_t size = strlen (text);
@@ -23,9 +19,7 @@ write_value (int fd, const char *text)
   return n < 0 ? (int) n : (size_t) n == size ? 0 : -EIO;
 }
 
-/* Open below a procfs root and prove that this is procfs: an overmounted or replaced file would
-   swallow what we write (CVE-2025-52881).  */
-static int
+int
 open_proc (int procfd, const char *path, uint64_t flags, uint64_t resolve)
 {
   autoclose int fd = sys_openat2 (procfd, path, flags | O_CLOEXEC, 0, resolve);

@@ -208,7 +208,7 @@ hide_mount (struct context *ctx, const char *path)
     return 0;
   if (err != -EINVAL && err != -EPERM)
     return err;
-  tree = make_empty_tree (ctx);
+  tree = make_empty_tree (ctx, NULL);
   return tree < 0 ? tree
                   : checked (ctx, CALL_MOVE_MOUNT,
                              sys_move_mount (tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));

@@ -133,6 +133,12 @@ sys_openat (int dirfd, const char *path, int flags, mode_t mode)
   return sys_result (syscall (SYS_openat, dirfd, path, flags, mode));
 }
 
+static inline int
+sys_fsetxattr (int fd, const char *name, const void *value, size_t size)
+{
+  return sys_result (syscall (SYS_fsetxattr, fd, name, value, size, 0));
+}
+
 static inline ssize_t
 sys_read (int fd, void *buf, size_t size)
 {

@@ -74,7 +74,7 @@ enum wire_op
   STEP_SETATTR = 35,  /* [a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; string target] of a mount made before */
   STEP_DEVICE = 36,   /* [a mode with S_IFMT, b major << 32 | minor, c uid << 32 | gid; string target] mknod, or the same node already there */
   STEP_SYMLINK = 37,  /* [strings text, target] an existing link with that text is fine, anything else there stays and is no error only if c of enum wire_mount_flag has MOUNT_OPTIONAL */
-  STEP_MASK = 38,     /* [string target] /dev/null over a file, an empty read-only tmpfs over a directory; ENOENT is no error */
+  STEP_MASK = 38,     /* [strings target, and SELinux label of the tmpfs] /dev/null over a file, an empty read-only tmpfs over a directory; ENOENT is no error */
   STEP_READONLY = 39, /* [string target] bind on itself, read-only; ENOENT is no error */
   STEP_PIVOT = 40,    /* [a enum wire_pivot] */
   STEP_VERIFY_MOUNTS = 41, /* each mount made is still the one at its path, or EXDEV */
@@ -98,6 +98,9 @@ enum wire_op
   STEP_IO_PRIORITY = 82, /* [a class << 13 | level] */
   STEP_MEMORY_POLICY = 83, /* [a MPOL_* mode with flags; data a mask of nodes, uint64_t words] */
   STEP_PERSONALITY = 84, /* [a PER_*] */
+  /* Security modules.  */
+  STEP_LABEL = 85,    /* [a enum wire_label, string label or "": none] through the handle of STEP_PROCFS, read back: EXDEV if another is in force */
+  STEP_FILE_LABEL = 86, /* [strings target, SELinux label] of the root of a mount made before */
 };
 
 /* Meeting points, by what the parent must do before it says PROCEED.  */
@@ -108,6 +111,13 @@ enum wire_pause
   PAUSE_CONSOLE = 3, /* take the pty master */
   PAUSE_CREATED = 4, /* save the state: from here on we outlive the parent; directly before STEP_GATE, and only the payload's descriptors, dialogue and gate are still open */
   PAUSE_HOOKS = 5,   /* run the hooks that run outside */
+};
+
+enum wire_label
+{
+  LABEL_APPARMOR_EXEC = 1, /* of the payload */
+  LABEL_SELINUX_EXEC = 2,
+  LABEL_SELINUX_KEYS = 3,  /* of keys and keyrings that we make */
 };
 
 enum wire_reset

@@ -43,6 +43,7 @@ def probe() -> Host:
     status = parse_status(_read("/proc/self/status"))
     kernel = parse_release(os.uname().release)
     uid_map = parse_id_map(_read("/proc/self/uid_map"))
+    filesystems = parse_filesystems(_read("/proc/filesystems"))
     hierarchies = _hierarchies()
     mode = cgroup_mode(hierarchies)
     # A set-user-ID program gets nothing from us then.  prctl(2) PR_SET_NO_NEW_PRIVS.
@@ -60,7 +61,7 @@ def probe() -> Host:
         kernel=kernel,
         last_cap=int(_read("/proc/sys/kernel/cap_last_cap")),
         namespaces=_namespaces(),
-        filesystems=parse_filesystems(_read("/proc/filesystems")),
+        filesystems=filesystems,
         clone3=kernel >= (5, 3),
         pidfd=_works(lambda: os.pidfd_open(os.getpid())) and kernel >= (5, 4),
         openat2=_works(lambda: native.openat2(_AT_FDCWD, "/", os.O_PATH | os.O_CLOEXEC)),
@@ -70,6 +71,8 @@ def probe() -> Host:
         mount_id_unique=kernel >= (6, 8),
         memfd_exec_seal=_works(lambda: os.memfd_create("aiocontainer-probe", os.MFD_CLOEXEC | _MFD_EXEC)),
         has_kcore=os.path.exists("/proc/kcore"),
+        apparmor=_has_apparmor(),
+        selinux="selinuxfs" in filesystems,  # registered only where the module is enabled
         cgroup_mode=mode,
         cgroup_hierarchies={key: hierarchy.point for key, hierarchy in hierarchies.items()},
         cgroup_own={key: hierarchy.own for key, hierarchy in hierarchies.items()},
@@ -153,6 +156,15 @@ def _may_make_cgroups(mode: CgroupMode, hierarchies: Mapping[str, Hierarchy]) ->
 def _hierarchies() -> dict[str, Hierarchy]:
     mounts = parse_mountinfo(_read("/proc/self/mountinfo"), types=("cgroup", "cgroup2"))
     return find_hierarchies(mounts, parse_own(_read("/proc/self/cgroup")))
+
+
+def _has_apparmor() -> bool:
+    """Tell whether profiles can be had: the module is there, and was not switched off at boot."""
+    try:
+        enabled = _read("/sys/module/apparmor/parameters/enabled")
+    except OSError:
+        return False
+    return enabled.startswith(b"Y") and os.path.isdir("/sys/kernel/security/apparmor")
 
 
 def _namespaces() -> frozenset[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["exec_"]
 
-_LATER = ("process_label", "apparmor", "cgroup", "ignore_paused")
+_LATER = ("cgroup", "ignore_paused")
 
 
 def exec_(call: Invocation) -> int:
@@ -44,6 +44,8 @@ def exec_(call: Invocation) -> int:
             tty=options.tty,
             console_socket=options.console_socket,
             no_new_privileges=options.no_new_privs or None,
+            apparmor=options.apparmor,
+            selinux_label=options.process_label,
             capabilities=options.cap,
             additional_gids=options.additional_gids,
             preserve_fds=options.preserve_fds,

@@ -45,6 +45,8 @@ class ExecOptions(Struct, frozen=True, kw_only=True):
     tty: bool = False
     console_socket: str | None = None
     no_new_privileges: bool | None = None
+    apparmor: str | None = None
+    selinux_label: str | None = None
     capabilities: tuple[str, ...] = ()
     additional_gids: tuple[int, ...] = ()
     preserve_fds: int = 0
@@ -71,6 +73,10 @@ def merged(args: Sequence[str] | ProcessSpec, base: ProcessSpec | None, options:
         changes["terminal"] = True
     if options.no_new_privileges is not None:
         changes["no_new_privileges"] = options.no_new_privileges
+    if options.apparmor is not None:
+        changes["apparmor_profile"] = options.apparmor
+    if options.selinux_label is not None:
+        changes["selinux_label"] = options.selinux_label
     if options.capabilities:
         changes["capabilities"] = _with_capabilities(process.capabilities, options.capabilities)
     user = _user(process.user, options)

@@ -17,6 +17,7 @@ from .cgroup import cgroup_paths, cgroup_plan, cgroup_steps
 from .draft import Draft
 from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_STEPS
 from .hooks import outside_hooks, start_steps
+from .labels import key_steps, procfs_steps
 from .namespaces import loopback_steps, name_steps, namespace_steps
 from .plan import GateSocket, Plan, Tree
 from .process import Payload, Sockets, check_terminal, raised_limits
@@ -129,6 +130,7 @@ def _steps(draft: Draft, payload: Payload, raised: tuple[Rlimit, ...]) -> Iterat
     yield from namespace_steps(draft)
     yield SetSid("")
     yield Reset("")
+    yield from procfs_steps(draft.process)
     yield from _keyring(draft)
     yield from loopback_steps(draft)
     yield from rootfs_steps(draft)
@@ -147,7 +149,7 @@ def _steps(draft: Draft, payload: Payload, raised: tuple[Rlimit, ...]) -> Iterat
 
 def _keyring(draft: Draft) -> Iterator[Step]:
     if not draft.options.no_new_keyring:
-        yield Keyring("", keyring_name(draft.options.id))
+        yield from key_steps(draft.process, "$.process", Keyring("", keyring_name(draft.options.id)))
 
 
 def keyring_name(id: str) -> str:

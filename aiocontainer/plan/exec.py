@@ -10,6 +10,7 @@ from ..spec import ExecCPUAffinity, Linux, check_process
 from .cgroup import join_steps
 from .compile import check_size, keyring_name
 from .flags import CLONE_NEWPID, NAMESPACES, PAUSE_CONSOLE, PIVOT_CHROOT, RESET_AFFINITY, RESET_ALL
+from .labels import key_steps, procfs_steps
 from .plan import InitPidfd, InitRoot, Plan
 from .process import Payload, check_terminal, raised_limits
 from .rootfs import console_step
@@ -28,7 +29,6 @@ from .steps import (
     VerifyNamespace,
 )
 from .tuning import affinity_steps
-from .unsupported import refuse_unsupported_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,6 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
     """Return the plan of a further process; *spec* is the container's own, as it was created."""
     warnings = check_process(process, ORIGIN)
     process = _inherited(process, spec)
-    refuse_unsupported_process(process, ORIGIN)
     check_terminal(process, options, ORIGIN)
     joined = "user" in options.namespaces
     payload = Payload(
@@ -69,7 +68,7 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
 
 
 def _inherited(process: Process, spec: Spec) -> Process:
-    """Fill in what the process leaves open with what the container has; features.md L30, L32, L33, L38."""
+    """Fill in what the process leaves open with what the container has; features.md L30 to L33, L38."""
     own = spec.process
     if own is None:
         return process
@@ -81,6 +80,8 @@ def _inherited(process: Process, spec: Spec) -> Process:
         ),
         oom_score_adj=own.oom_score_adj if process.oom_score_adj is None else process.oom_score_adj,
         rlimits=process.rlimits or own.rlimits,
+        apparmor_profile=process.apparmor_profile or own.apparmor_profile,
+        selinux_label=process.selinux_label or own.selinux_label,
         scheduler=process.scheduler or own.scheduler,
         io_priority=process.io_priority or own.io_priority,
         exec_cpu_affinity=process.exec_cpu_affinity or own.exec_cpu_affinity,
@@ -118,8 +119,9 @@ def _steps(
     yield from _join(options, pass_fd, drop_groups=not payload.setgroups_denied)
     yield SetSid("")
     yield Reset("", affinity.reset)
+    yield from procfs_steps(process)
     if options.keyring:
-        yield Keyring("", keyring_name(options.id))
+        yield from key_steps(process, ORIGIN, Keyring("", keyring_name(options.id)))
     if process.terminal:
         yield console_step(process, f"{ORIGIN}.terminal", bind=False)
         yield Pause(f"{ORIGIN}.terminal", PAUSE_CONSOLE)

@@ -58,6 +58,9 @@ class Host(Struct, frozen=True, kw_only=True):
     mount_id_unique: bool = False
     memfd_exec_seal: bool = False
     has_kcore: bool = False
+    apparmor: bool = False
+    """AppArmor is enabled, and can be given profiles by name."""
+    selinux: bool = False
 
     # Cgroups.
     cgroup_mode: CgroupMode = CgroupMode.NONE

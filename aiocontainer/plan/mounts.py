@@ -19,6 +19,7 @@ from .flags import (
     MOUNT_RECURSIVE,
     MOUNT_SETATTR_RECURSIVE,
 )
+from .labels import mount_context, mount_label_steps
 from .mount_options import MOUNT_OPTIONS, MountOptions, parse_options, split_items
 from .paths import clean
 from .plan import Tree
@@ -236,8 +237,9 @@ def _new(draft: Draft, place: _Place) -> Iterator[Step]:
         attrs,
         options.propagation[0] if options.propagation else 0,
         _new_flags(place, attrs),
-        (*options.superblock, *_data(draft, place)),
+        (*options.superblock, *_data(draft, place), *mount_context(draft, fstype, options.data)),
     )
+    yield from mount_label_steps(draft, fstype, place.target)
     yield from _afterwards(place, recursive=False)
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ..errors import SpecError, UnsupportedError
 from .capabilities import CapabilitySets, capability_sets
 from .flags import RLIMITS
+from .labels import label_steps
 from .plan import Preserved, Stdio
 from .steps import (
     Credentials,
@@ -129,6 +130,7 @@ class Payload:
     ) -> None:
         self.process = process
         self.linux = linux
+        self.host = host
         self.origin = origin
         self.options = options
         self.sockets = sockets
@@ -171,7 +173,7 @@ class Payload:
         return Cwd(f"{self.origin}.cwd", self.process.cwd, make=make, lenient=True)
 
     def user_steps(self) -> Iterator[Step]:
-        """Yield the change of user and what is left of its capabilities."""
+        """Yield the change of user, what is left of its capabilities, and what confines its program."""
         user, groups = self.process.user, self.process.user.additional_gids
         if self.setgroups_denied and groups:
             raise UnsupportedError(
@@ -185,6 +187,7 @@ class Payload:
         if self.capabilities is not None:
             yield self.capabilities.others
         yield Cwd(f"{self.origin}.cwd", self.process.cwd)
+        yield from label_steps(self.process, self.host, self.origin)
 
     def program(self) -> Step:
         """Return the search for the program, so that a missing one is an error before the start."""

@@ -21,6 +21,7 @@ from .flags import (
     PROPAGATION,
 )
 from .hooks import create_steps
+from .labels import has_labels, mask_label
 from .mounts import mount_steps
 from .nodes import node_steps
 from .plan import Directory, Overlay, Tree
@@ -59,7 +60,7 @@ def rootfs_steps(draft: Draft) -> Iterator[Step]:
         return
     yield Propagation(_origin(draft), _start_propagation(draft))
     if _needs_procfs(draft):
-        yield Procfs("")
+        yield from _procfs(draft)
     yield from _root(draft)
     yield from mount_steps(draft)
     yield from node_steps(draft)
@@ -88,10 +89,16 @@ def _directory_steps(draft: Draft) -> Iterator[Step]:
     fd = draft.pass_fd(Directory(path, ORIGIN)) if draft.by_parent else NO_FD
     nodes = [*node_steps(draft)]
     if _changes_modes(draft) and any(isinstance(node, Device) for node in nodes):
-        yield Procfs("")
+        yield from _procfs(draft)
     yield Rootfs(ORIGIN, path, fd, only_open=True)
     yield from nodes
     yield Pivot(ORIGIN, PIVOT_CHROOT)
+
+
+def _procfs(draft: Draft) -> Iterator[Step]:
+    """Yield the step that takes a procfs of our own, unless labels had to have one before."""
+    if not has_labels(draft.process):
+        yield Procfs("")
 
 
 def _needs_procfs(draft: Draft) -> bool:
@@ -185,7 +192,7 @@ def _hidden(draft: Draft) -> Iterator[Step]:
     for origin, path in _once(draft.linux.readonly_paths, "$.linux.readonlyPaths"):
         yield ReadOnly(origin, path)
     for origin, path in _once(draft.linux.masked_paths, "$.linux.maskedPaths"):
-        yield Mask(origin, path)
+        yield Mask(origin, path, mask_label(draft))
 
 
 def _once(paths: tuple[str, ...], origin: str) -> Iterator[tuple[str, str]]:

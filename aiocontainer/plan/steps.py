@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .steps_base import NO_FD, Record, Step
 from .steps_hook import Hook
+from .steps_label import FileLabel, Label
 from .steps_mount import (
     Bind,
     Console,
@@ -113,4 +114,7 @@ __all__ = [
     "IoPriority",
     "MemoryPolicy",
     "Personality",
+    # security modules
+    "Label",
+    "FileLabel",
 ]

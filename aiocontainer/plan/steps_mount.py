@@ -219,13 +219,14 @@ class Symlink(Step, frozen=True):
 
 
 class Mask(Step, frozen=True):
-    """Hide a file or directory, if it is there."""
+    """Hide a file or directory, if it is there; `label` is for what covers a directory."""
 
     op: ClassVar[int] = 38
     target: str
+    label: str = ""
 
     def record(self) -> Record:
-        return Record(strings=(self.target,))
+        return Record(strings=(self.target, self.label) if self.label else (self.target,))
 
     def __str__(self) -> str:
         return f"mask {self.target}"

@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from ..spec import Process, Spec
+    from ..spec import Spec
 
-__all__ = ["refuse_unsupported", "refuse_unsupported_process"]
+__all__ = ["refuse_unsupported"]
 
 _LIMITS: Final = "limits of resources"
-_LABELS: Final = "security modules"
 
 # Attribute, its name in the document, what is missing.
 _LINUX_FIELDS: Final = (
     ("net_devices", "netDevices", "moving network devices"),
     ("seccomp", "seccomp", "seccomp filters"),
-    ("mount_label", "mountLabel", _LABELS),
     ("intel_rdt", "intelRdt", "resctrl"),
 )
 _RESOURCE_FIELDS: Final = (
@@ -33,10 +31,6 @@ _RESOURCE_FIELDS: Final = (
     ("network", "network"),
     ("rdma", "rdma"),
     ("unified", "unified"),
-)
-_PROCESS_FIELDS: Final = (
-    ("apparmor_profile", "apparmorProfile", _LABELS),
-    ("selinux_label", "selinuxLabel", _LABELS),
 )
 
 
@@ -63,11 +57,3 @@ def refuse_unsupported(spec: Spec) -> None:
         if spec.linux.resources is not None:
             for attribute, name in _RESOURCE_FIELDS:
                 _refuse(spec.linux.resources, attribute, f"$.linux.resources.{name}", _LIMITS)
-    if spec.process is not None:
-        refuse_unsupported_process(spec.process, "$.process")
-
-
-def refuse_unsupported_process(process: Process, origin: str) -> None:
-    """Do the same for a process alone."""
-    for attribute, name, needs in _PROCESS_FIELDS:
-        _refuse(process, attribute, f"{origin}.{name}", needs)

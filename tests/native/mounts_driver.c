@@ -74,6 +74,7 @@ static int (*const executors[]) (const struct step *, struct context *) = {
   [STEP_PROCFS] = do_procfs,     [STEP_ROOTFS] = do_rootfs,
   [STEP_MOUNT] = do_mount,       [STEP_BIND] = do_bind,
   [STEP_SETATTR] = do_setattr,   [STEP_DEVICE] = do_device,
+  [STEP_FILE_LABEL] = do_file_label,
   [STEP_SYMLINK] = do_symlink,   [STEP_MASK] = do_mask,
   [STEP_READONLY] = do_readonly, [STEP_PIVOT] = do_pivot,
   [STEP_CONSOLE] = do_console,   [STEP_VERIFY_MOUNTS] = do_verify_mounts,

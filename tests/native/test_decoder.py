@@ -119,6 +119,10 @@ GOOD = [
     step("MEMORY_POLICY", a=2 | 1 << 15, data=bytes(16)),
     step("MEMORY_POLICY", a=4),
     step("PERSONALITY", a=8),
+    step("LABEL", a=lib.LABEL_APPARMOR_EXEC, strings=("profile",)),
+    step("LABEL", a=lib.LABEL_SELINUX_KEYS, strings=("",)),
+    step("FILE_LABEL", strings=("/x", "u:r:t:s0")),
+    step("MASK", strings=("/x", "u:r:t:s0")),
 ]
 
 

@@ -28,6 +28,7 @@ from mounts_runner import (
     options_of,
     tmpfs,
 )
+from support import needs
 
 from aiocontainer.plan import flags, steps
 
@@ -370,3 +371,18 @@ def test_passed_root_that_the_user_has_no_way_to(userns: Rootfs, canary: Path) -
         for fd in fds:
             os.close(fd)
     assert result.output == "untouched"
+
+
+def test_a_file_system_is_labelled_afterwards(root: Rootfs) -> None:
+    """Without the module the kernel keeps a label as any other attribute that root sets."""
+    if needs.has_lsm("selinux"):
+        pytest.skip("needs a kernel that takes any label")
+    look = "python3 -c \"import os; print(os.getxattr('/x', 'security.selinux'))\""
+    result = root.look(tmpfs("/x"), steps.FileLabel("", "/x", "u:r:t:s0:c1,c2"), script=look)
+    assert result.output == "b'u:r:t:s0:c1,c2\\x00'\n"
+
+
+def test_only_what_was_mounted_is_labelled(root: Rootfs) -> None:
+    root.make("plain")
+    result = root.apply(steps.FileLabel("", "/plain", "u:r:t:s0"))
+    assert result.error == errno.EXDEV

@@ -40,7 +40,7 @@ def test_limits_are_those_of_the_header() -> None:
     assert int(limits["WIRE_MAX_TEXT"]) == flags.WIRE_MAX_TEXT
 
 
-@pytest.mark.parametrize("prefix", ["PAUSE_", "RESET_", "MOUNT_", "PIVOT_"])
+@pytest.mark.parametrize("prefix", ["PAUSE_", "RESET_", "LABEL_", "MOUNT_", "PIVOT_"])
 def test_flags_are_those_of_the_header(prefix: str) -> None:
     for name, value in constants().items():
         if name.startswith(prefix):
