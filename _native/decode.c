@@ -33,7 +33,8 @@
   ((uint64_t) RESET_SIGNALS | RESET_AFFINITY | RESET_SCHEDULER | RESET_PERSONALITY | RESET_MEMPOLICY)
 #define MOUNTS                                                                                               \
   ((uint64_t) MOUNT_MAKE_DIR | MOUNT_MAKE_FILE | MOUNT_RECURSIVE | MOUNT_SETATTR_RECURSIVE | MOUNT_OPTIONAL  \
-   | MOUNT_PROCFS | MOUNT_KEEP_MODE | MOUNT_RDONLY_SB | MOUNT_DEVICE_NODE)
+   | MOUNT_PROCFS | MOUNT_KEEP_MODE | MOUNT_RDONLY_SB | MOUNT_DEVICE_NODE | MOUNT_COPY_UP | MOUNT_KEEP_OWNER \
+   | MOUNT_SOURCE_NOFOLLOW | MOUNT_TARGET_NOFOLLOW | MOUNT_COPY_LINK)
 #define SCHED_ATTR_SIZE 56 /* SCHED_ATTR_SIZE_VER1 */
 #define MASK_WORD sizeof (uint64_t)
 #define MASK_SIZE 8192 /* bytes: 64 Ki CPUs or nodes */
@@ -94,7 +95,8 @@ static const struct rule rules[] = {
                   STRINGS (2, 2),
                   .path = 2,
                   DATA (sizeof (uint64_t), 0, sizeof (uint64_t)) },
-  [STEP_SETATTR] = { .known = true, .a = ALL, .b = PROPAGATION, .c = MOUNTS, STRINGS (1, 1), .path = 1 },
+  [STEP_SETATTR]
+  = { .known = true, .a = ALL, .b = PROPAGATION, .c = MOUNTS, STRINGS (1, WIRE_MAX_STRINGS), .path = 1 },
   [STEP_DEVICE] = { .known = true, .a = MODE, .b = ALL, .c = ALL, STRINGS (1, 1), .path = 1 },
   [STEP_SYMLINK] = { .known = true, .c = MOUNT_OPTIONAL, STRINGS (2, 2), .path = 2 },
   [STEP_MASK] = { .known = true, STRINGS (1, 2), .path = 1 },

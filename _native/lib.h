@@ -49,6 +49,12 @@ int lib_mount_setattr (int dirfd, const char *path, unsigned int flags, uint64_t
    tmpfs(5) writes it; "" for its default) that goes away with the mount, with a root of uid:gid.  */
 int lib_overlay (const char *lower, const char *size, uint32_t uid, uint32_t gid);
 
+/* A user namespace with these maps, in the form of /proc/PID/uid_map, and nobody in it.  */
+int lib_user_namespace (const char *uid_map, const char *gid_map);
+
+/* Give a detached mount, and with `recursive` those in it, the maps of a user namespace.  */
+int lib_map_mount (int tree, int user_namespace, int recursive);
+
 /* Load a BPF_PROG_TYPE_CGROUP_DEVICE program of `size` bytes.  */
 int lib_load_device_filter (const void *program, size_t size);
 

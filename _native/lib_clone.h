@@ -6,5 +6,9 @@
    It has no exit signal.  Its pid, and *pidfd for waiting.  lib_spawn.c  */
 int clone_sharing_memory (int (*child) (void *), void *arg, int flags, int *pidfd);
 
+/* The same, but we go on meanwhile: it must touch nothing but its own stack, which ends at `top`, and
+   be dead before that is gone.  */
+int clone_beside (int (*child) (void *), void *top, int flags, int *pidfd);
+
 /* Wait for one that has ended, or soon will, and close *pidfd.  */
 void reap (int *pidfd);

@@ -65,18 +65,30 @@ restore_signals (const unsigned char *old)
   (void) syscall (SYS_rt_sigprocmask, SIG_SETMASK, old, NULL, KERNEL_SIGSET_SIZE);
 }
 
-int
-clone_sharing_memory (int (*function) (void *), void *arg, int flags, int *pidfd)
+static int
+clone_with_stack (int (*function) (void *), void *top, void *arg, int flags, int *pidfd)
 {
-  _Alignas(16) char stack[STACK_SIZE];
   unsigned char old[KERNEL_SIGSET_SIZE];
   int pid;
 
   block_signals (old);
-  pid = sys_result (
-      clone (function, stack + sizeof (stack), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | flags, arg, pidfd));
+  pid = sys_result (clone (function, top, CLONE_VM | CLONE_PIDFD | flags, arg, pidfd));
   restore_signals (old);
   return pid;
+}
+
+int
+clone_sharing_memory (int (*function) (void *), void *arg, int flags, int *pidfd)
+{
+  _Alignas(16) char stack[STACK_SIZE];
+
+  return clone_with_stack (function, stack + sizeof (stack), arg, CLONE_VFORK | flags, pidfd);
+}
+
+int
+clone_beside (int (*function) (void *), void *top, int flags, int *pidfd)
+{
+  return clone_with_stack (function, top, NULL, flags, pidfd);
 }
 
 void

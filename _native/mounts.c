@@ -42,11 +42,12 @@ find_made (const struct context *ctx, uint64_t id, uint32_t first)
 }
 
 static int
-record_made (struct context *ctx, const char *target, uint64_t id)
+record_made (struct context *ctx, const char *target, uint64_t flags, uint64_t id)
 {
   if (ctx->made_count == MAX_MADE_MOUNTS)
     return checked (ctx, CALL_VERIFY, -ENOSPC);
-  ctx->made[ctx->made_count++] = (struct made_mount){ .target = target, .mnt_id = id };
+  ctx->made[ctx->made_count++]
+      = (struct made_mount){ .target = target, .flags = flags & MOUNT_TARGET_NOFOLLOW, .mnt_id = id };
   return 0;
 }
 
@@ -67,12 +68,48 @@ verify_kernel_fs (struct context *ctx, int fd)
   return 0;
 }
 
+/* One name in a directory that is held open.  */
+static int
+make_last (int parent, const char *name, uint64_t flags)
+{
+  autoclose int made = -1;
+
+  if (flags & MOUNT_MAKE_DIR)
+    return sys_mkdirat (parent, name, 0755);
+  made = sys_openat (parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  return made < 0 ? made : 0;
+}
+
+static int
+open_last (int root, const char *target, uint64_t flags)
+{
+  static const int open_flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
+  const char *name;
+  autoclose int parent = open_parent (root, target, &name);
+  int fd = parent < 0 ? parent : sys_openat (parent, name, open_flags, 0);
+  int err;
+
+  if (parent < 0 || fd != -ENOENT || !(flags & (MOUNT_MAKE_DIR | MOUNT_MAKE_FILE)))
+    return fd;
+  err = make_last (parent, name, flags);
+  return err < 0 && err != -EEXIST ? err : sys_openat (parent, name, open_flags, 0);
+}
+
+int
+open_mount_target (struct context *ctx, const char *target, uint64_t flags)
+{
+  return checked (ctx, CALL_OPENAT2,
+                  (flags & (MOUNT_TARGET_NOFOLLOW | MOUNT_PROCFS)) == MOUNT_TARGET_NOFOLLOW
+                      ? open_last (ctx->rootfd, target, flags)
+                      : open_or_make (ctx->rootfd, target, flags));
+}
+
 /* Require that `target`, looked up anew, leads to the mount `id`.  The descriptor that was found,
    or -errno.  Invariant 16.  */
 int
 reopen_made (struct context *ctx, const char *target, uint64_t id, uint64_t flags)
 {
-  autoclose int found = checked (ctx, CALL_OPENAT2, open_or_make (ctx->rootfd, target, flags & MOUNT_PROCFS));
+  autoclose int found = open_mount_target (ctx, target, flags & (MOUNT_PROCFS | MOUNT_TARGET_NOFOLLOW));
   uint64_t found_id;
   int err;
 
@@ -116,7 +153,7 @@ attach (struct context *ctx, int tree, int at, const char *target, uint64_t flag
     err = checked (ctx, CALL_MOVE_MOUNT,
                    sys_move_mount (tree, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
   if (err == 0)
-    err = record_made (ctx, target, id);
+    err = record_made (ctx, target, flags, id);
   if (err == 0 && strcmp (target, "/") == 0)
     err = replace_root (ctx, tree);
   return err < 0 ? err : reopen_made (ctx, target, id, flags);

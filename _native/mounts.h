@@ -16,6 +16,10 @@ int verify_kernel_fs (struct context *ctx, int fd);
 /* Whether fd is the null device.  */
 int verify_null (struct context *ctx, int fd);
 
+/* Open the target of a mount, made if it is missing and may be: open_or_make(), but the last part as
+   it is with MOUNT_TARGET_NOFOLLOW.  */
+int open_mount_target (struct context *ctx, const char *target, uint64_t mount_flags);
+
 /* Move `tree` onto `at`, which was found at `target`, and prove that it is there now.  The
    descriptor of what is found there.  */
 int attach (struct context *ctx, int tree, int at, const char *target, uint64_t mount_flags);
@@ -36,6 +40,13 @@ int make_filesystem (struct context *ctx, int fs, unsigned int attributes);
 
 /* A detached tmpfs with nothing to see and no room for anything; with that SELinux label, or NULL.  */
 int make_empty_tree (struct context *ctx, const char *label);
+
+/* copyup.c: fill `tree`, a detached mount, with what the directory `at` holds.  */
+int copy_up (struct context *ctx, int at, int tree, uint64_t mount_flags);
+
+/* steps_dev.c: a link with that text; one that is there already is fine, anything else only if
+   `optional`.  */
+int make_link (struct context *ctx, const char *text, const char *target, bool optional);
 
 static inline bool
 is_absent (int err)

@@ -25,6 +25,7 @@ struct step
 struct made_mount
 {
   const char *target; /* in the plan's mapping */
+  uint64_t flags;     /* MOUNT_TARGET_NOFOLLOW: how it is found */
   uint64_t mnt_id;    /* STATX_MNT_ID_UNIQUE where the kernel has it, else STATX_MNT_ID */
 };
 

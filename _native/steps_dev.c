@@ -118,15 +118,21 @@ is_link (int parent, const char *name, const char *text)
 }
 
 int
-do_symlink (const struct step *s, struct context *ctx)
+make_link (struct context *ctx, const char *text, const char *target, bool optional)
 {
   const char *name;
-  autoclose int parent = open_parent_of (ctx, string_at (s, 1), &name);
-  int err = parent < 0 ? parent : checked (ctx, CALL_SYMLINKAT, sys_symlinkat (s->first, parent, name));
+  autoclose int parent = open_parent_of (ctx, target, &name);
+  int err = parent < 0 ? parent : checked (ctx, CALL_SYMLINKAT, sys_symlinkat (text, parent, name));
 
-  if (parent >= 0 && err == -EEXIST && (s->c & MOUNT_OPTIONAL || is_link (parent, name, s->first)))
+  if (parent >= 0 && err == -EEXIST && (optional || is_link (parent, name, text)))
     return 0;
   return err;
+}
+
+int
+do_symlink (const struct step *s, struct context *ctx)
+{
+  return make_link (ctx, s->first, string_at (s, 1), (s->c & MOUNT_OPTIONAL) != 0);
 }
 
 /* The console.  */

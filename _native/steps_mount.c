@@ -20,7 +20,7 @@ attach_only (struct context *ctx, int tree, int at, const char *target, uint64_t
 static int
 open_target (struct context *ctx, const char *target, uint64_t flags)
 {
-  autoclose int at = checked (ctx, CALL_OPENAT2, open_or_make (ctx->rootfd, target, flags));
+  autoclose int at = open_mount_target (ctx, target, flags);
   struct statfs fs;
   int err;
 
@@ -87,7 +87,9 @@ do_mount (const struct step *s, struct context *ctx)
   tree = make_filesystem (ctx, fs, (unsigned int) s->a);
   if (tree < 0)
     return tree;
-  err = set_attributes (ctx, tree, 0, s->b, 0);
+  err = s->c & MOUNT_COPY_UP ? copy_up (ctx, at, tree, s->c) : 0;
+  if (err == 0)
+    err = set_attributes (ctx, tree, 0, s->b, 0);
   return err < 0 ? err : attach_only (ctx, tree, at, target, s->c);
 }
 
@@ -98,13 +100,14 @@ static int
 take_source (const struct step *s, struct context *ctx)
 {
   unsigned int deep = s->c & MOUNT_RECURSIVE ? AT_RECURSIVE : 0;
+  unsigned int nofollow = s->c & MOUNT_SOURCE_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0;
 
   if (s->fd >= 0)
     return checked (ctx, CALL_FCNTL, sys_fcntl (s->fd, F_DUPFD_CLOEXEC, 3));
   if (ctx->pivoted) /* it would be looked for in the container */
     return checked (ctx, CALL_VERIFY, -EXDEV);
   return checked (ctx, CALL_OPEN_TREE,
-                  sys_open_tree (AT_FDCWD, s->first, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep));
+                  sys_open_tree (AT_FDCWD, s->first, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep | nofollow));
 }
 
 /* The source is what the plan says it is.  Invariants 11 and 14.  */
@@ -132,7 +135,8 @@ target_flags (uint64_t flags, mode_t source)
 {
   uint64_t make = S_ISDIR (source) ? MOUNT_MAKE_DIR : MOUNT_MAKE_FILE;
 
-  return (flags & MOUNT_PROCFS) | (flags & (MOUNT_MAKE_DIR | MOUNT_MAKE_FILE) ? make : 0);
+  return (flags & (MOUNT_PROCFS | MOUNT_TARGET_NOFOLLOW))
+         | (flags & (MOUNT_MAKE_DIR | MOUNT_MAKE_FILE) ? make : 0);
 }
 
 /* A tree from the parent is still a peer of the host's mounts: what we mount in it must not show
@@ -143,6 +147,21 @@ set_bind_attributes (const struct step *s, struct context *ctx, int tree)
   uint64_t propagation = s->b == 0 && s->fd >= 0 ? MS_SLAVE | MS_REC : s->b;
 
   return set_attributes (ctx, tree, s->a, propagation, s->c);
+}
+
+/* A link of the host as a link of the container: where it leads is the container's business.  */
+static int
+copy_source_link (struct context *ctx, int tree, const char *target)
+{
+  char text[PATH_MAX];
+  int size = checked (ctx, CALL_READLINKAT, sys_readlinkat (tree, "", text, sizeof (text)));
+
+  if (size < 0)
+    return size;
+  if ((size_t) size >= sizeof (text))
+    return checked (ctx, CALL_READLINKAT, -ENAMETOOLONG);
+  text[size] = '\0';
+  return make_link (ctx, text, target, false);
 }
 
 int
@@ -161,11 +180,15 @@ do_bind (const struct step *s, struct context *ctx)
     err = verify_source (s, ctx, tree, &st);
   if (err < 0)
     return err;
+  if (s->c & MOUNT_COPY_LINK && S_ISLNK (st.st_mode))
+    return copy_source_link (ctx, tree, target);
   at = open_target (ctx, target, target_flags (s->c, st.st_mode));
   if (at < 0)
     return is_absent (at) && s->c & MOUNT_OPTIONAL ? 0 : at;
   err = set_bind_attributes (s, ctx, tree);
-  return err < 0 ? err : attach_only (ctx, tree, at, target, s->c);
+  if (err < 0)
+    return err;
+  return attach_only (ctx, tree, at, target, s->c | (S_ISLNK (st.st_mode) ? MOUNT_TARGET_NOFOLLOW : 0));
 }
 
 /* Whether fd is on the mount that was made for this target or, if that was spelled otherwise, on any
@@ -186,15 +209,30 @@ verify_made (struct context *ctx, int fd, const char *target)
   return 0;
 }
 
+/* Change options of a file system that was made for the container.  fspick(2)  */
+static int
+reconfigure (const struct step *s, struct context *ctx, int at)
+{
+  autoclose int fs = checked (ctx, CALL_FSPICK, sys_fspick (at, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH));
+  int err = fs < 0 ? fs : 0;
+
+  for (uint32_t i = 1; err == 0 && i < s->strings; i++)
+    err = set_option (ctx, fs, string_at (s, i));
+  return err < 0 ? err
+                 : checked (ctx, CALL_FSCONFIG, sys_fsconfig (fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0));
+}
+
 int
 do_setattr (const struct step *s, struct context *ctx)
 {
-  autoclose int at = checked (ctx, CALL_OPENAT2, open_in_root (ctx->rootfd, s->first, O_PATH));
+  autoclose int at = open_mount_target (ctx, s->first, s->c & MOUNT_TARGET_NOFOLLOW);
   int err;
 
   if (at < 0)
     return is_absent (at) && s->c & MOUNT_OPTIONAL ? 0 : at;
   err = verify_made (ctx, at, s->first);
+  if (err == 0 && s->strings > 1)
+    err = reconfigure (s, ctx, at);
   return err < 0 ? err : set_attributes (ctx, at, s->a, s->b, s->c);
 }
 
@@ -337,7 +375,7 @@ do_verify_mounts (const struct step *s, struct context *ctx)
   (void) s;
   for (uint32_t i = 0; i < ctx->made_count; i++)
     {
-      autoclose int found = reopen_made (ctx, ctx->made[i].target, ctx->made[i].mnt_id, 0);
+      autoclose int found = reopen_made (ctx, ctx->made[i].target, ctx->made[i].mnt_id, ctx->made[i].flags);
 
       if (found < 0 && !is_covered (ctx, i))
         return found;

@@ -136,10 +136,9 @@ take_root (const struct step *s, struct context *ctx, int at)
 static int
 open_root (const struct step *s, struct context *ctx)
 {
-  ctx->rootfd
-      = s->fd >= 0 ? checked (ctx, CALL_FCNTL, sys_fcntl (s->fd, F_DUPFD_CLOEXEC, 3))
-                   : checked (ctx, CALL_OPENAT,
-                              sys_openat (AT_FDCWD, s->first, O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+  ctx->rootfd = s->fd >= 0 ? checked (ctx, CALL_FCNTL, sys_fcntl (s->fd, F_DUPFD_CLOEXEC, 3))
+                           : checked (ctx, CALL_OPENAT,
+                                      sys_openat (AT_FDCWD, s->first, O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
   return ctx->rootfd < 0 ? ctx->rootfd : 0;
 }
 

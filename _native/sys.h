@@ -330,6 +330,12 @@ sys_fsconfig (int fd, unsigned int command, const char *key, const void *value, 
   return sys_result (syscall (SYS_fsconfig, fd, command, key, value, aux));
 }
 
+static inline int
+sys_fspick (int dirfd, const char *path, unsigned int flags)
+{
+  return sys_result (syscall (SYS_fspick, dirfd, path, flags));
+}
+
 /* attributes: MOUNT_ATTR_*.  */
 static inline int
 sys_fsmount (int fd, unsigned int flags, unsigned int attributes)

@@ -71,7 +71,7 @@ enum wire_op
   STEP_ROOTFS = 32,   /* [fd detached tree or -1, a 1: a directory alone, string path] attach the root at path: the passed tree, or a recursive clone of path itself. A directory alone is opened, or taken as passed, and nothing is mounted: for PIVOT_CHROOT */
   STEP_MOUNT = 33,    /* [a MOUNT_ATTR_* set, b propagation MS_* or 0, c enum wire_mount_flag; strings fstype, source, target, then one "key" or "key=value" each] */
   STEP_BIND = 34,     /* [fd detached tree or -1, a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; strings source, target; data uint64_t rdev with MOUNT_DEVICE_NODE] */
-  STEP_SETATTR = 35,  /* [a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; string target] of a mount made before */
+  STEP_SETATTR = 35,  /* [a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; strings target, then one "key" or "key=value" each for its file system] of a mount made before */
   STEP_DEVICE = 36,   /* [a mode with S_IFMT, b major << 32 | minor, c uid << 32 | gid; string target] mknod, or the same node already there */
   STEP_SYMLINK = 37,  /* [strings text, target] an existing link with that text is fine, anything else there stays and is no error only if c of enum wire_mount_flag has MOUNT_OPTIONAL */
   STEP_MASK = 38,     /* [strings target, and SELinux label of the tmpfs] /dev/null over a file, an empty read-only tmpfs over a directory; ENOENT is no error */
@@ -140,6 +140,11 @@ enum wire_mount_flag
   MOUNT_KEEP_MODE = 64,  /* tmpfs: give the new root the mode of the directory it covers */
   MOUNT_RDONLY_SB = 128, /* fsconfig "ro": read-only superblock as well */
   MOUNT_DEVICE_NODE = 256, /* bind: the source must be a device node; the step's data is its expected uint64_t major << 32 | minor */
+  MOUNT_COPY_UP = 512,   /* tmpfs: fill it with what the directory has that it covers */
+  MOUNT_KEEP_OWNER = 1024, /* with MOUNT_COPY_UP: its owner as well */
+  MOUNT_SOURCE_NOFOLLOW = 2048, /* bind: a link is the source itself, not what it leads to */
+  MOUNT_TARGET_NOFOLLOW = 4096, /* a link is the target itself */
+  MOUNT_COPY_LINK = 8192, /* bind: a source that is a link is made anew at the target, not mounted; with MOUNT_SOURCE_NOFOLLOW */
 };
 
 enum wire_pivot

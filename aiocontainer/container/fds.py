@@ -87,8 +87,8 @@ class Sources:
                 return self._init_root()
             case NamespaceFile():
                 return _namespace(item)
-            case Tree(path=path, recursive=recursive, origin=origin):
-                return _sourced(lambda: native.open_tree(path, recursive), origin, path)
+            case Tree(path=path, recursive=recursive, origin=origin, nofollow=nofollow):
+                return _sourced(lambda: native.open_tree(path, recursive, nofollow=nofollow), origin, path)
             case Overlay(lower=lower, origin=origin, owner=owner):
                 return _sourced(lambda: native.overlay(lower, owner=owner), origin, lower)
             case CgroupTasks(hierarchy=hierarchy):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from ._lib import ffi, lib
 
 __all__ = [
     "Exit",
     "attach_device_filter",
+    "map_mount",
     "is_in_memory",
     "load_device_filter",
     "open_in_root",
     "open_tree",
     "openat2",
     "overlay",
+    "user_namespace",
     "wait_pidfd",
 ]
 
@@ -31,10 +34,14 @@ _OPEN_TREE_CLONE: Final = 1
 _TMPFS_MAGIC: Final = 0x01021994
 _RAMFS_MAGIC: Final = 0x858458F6
 _AT_RECURSIVE: Final = 0x8000
+_AT_SYMLINK_NOFOLLOW: Final = 0x100
 _RACES: Final = 128  # how often a lookup may be raced before it is given up
 
 _CLD_EXITED: Final = int(os.CLD_EXITED)
 _CLD_DUMPED: Final = int(os.CLD_DUMPED)
+
+
+IdMap: TypeAlias = Sequence[tuple[int, int, int]]
 
 
 class Exit(NamedTuple):
@@ -110,10 +117,26 @@ def open_in_root(rootfd: int, path: str, flags: int) -> int:
     return openat2(rootfd, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 
 
-def open_tree(path: str, recursive: bool) -> int:
-    """Return a detached clone of the mount at *path*, with those below it if *recursive*."""
-    flags = _OPEN_TREE_CLONE | (_AT_RECURSIVE if recursive else 0)
+def open_tree(path: str, recursive: bool, *, nofollow: bool = False) -> int:
+    """Return a detached clone of the mount at *path*, with those below it if *recursive*.
+
+    With *nofollow* a link at the end is what is cloned.
+    """
+    flags = _OPEN_TREE_CLONE | (_AT_RECURSIVE if recursive else 0) | (_AT_SYMLINK_NOFOLLOW if nofollow else 0)
     return _checked(lib.lib_open_tree(_AT_FDCWD, os.fsencode(path), flags), path)
+
+
+def user_namespace(uid_map: IdMap, gid_map: IdMap) -> int:
+    """Return a new user namespace in which nobody is; maps are (inside, outside, size) each."""
+    texts = (
+        "".join(f"{inside} {outside} {size}\n" for inside, outside, size in m) for m in (uid_map, gid_map)
+    )
+    return _checked(lib.lib_user_namespace(*(text.encode() for text in texts)))
+
+
+def map_mount(tree: int, user_namespace: int, recursive: bool) -> None:
+    """Show the owners in a detached mount as the maps of *user_namespace* have them."""
+    _checked(lib.lib_map_mount(tree, user_namespace, recursive))
 
 
 def overlay(lower: str, *, owner: tuple[int, int] = (0, 0), size: str = "") -> int:

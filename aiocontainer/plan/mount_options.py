@@ -18,6 +18,10 @@ from .flags import (
     MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_RELATIME,
     MOUNT_ATTR_STRICTATIME,
+    MOUNT_COPY_LINK,
+    MOUNT_COPY_UP,
+    MOUNT_SOURCE_NOFOLLOW,
+    MOUNT_TARGET_NOFOLLOW,
     PROPAGATION,
 )
 
@@ -37,6 +41,10 @@ class Option(Struct, frozen=True):
     propagation: int = 0
     bind: bool = False
     remount: bool = False
+    flags: int = 0
+    """MOUNT_* of ``wire.h``."""
+    idmap: bool = False
+    """With owners as id maps have them; submounts too if recursive."""
     superblock: str = ""
     """Flag of the whole file system, for fsconfig(2): means nothing on a bind."""
     needs: str = ""
@@ -83,18 +91,27 @@ MOUNT_OPTIONS: Final[Mapping[str, Option]] = {
     "loud": _NOTHING,
     "noiversion": _NOTHING,
     "iversion": Option(needs="a file system's own option: MS_I_VERSION has no successor in fsconfig(2)"),
-    "idmap": Option(needs="id-mapped mounts"),
-    "ridmap": Option(needs="id-mapped mounts"),
-    "tmpcopyup": Option(needs="copying into a new tmpfs"),
-    "copy-symlink": Option(needs="copying of symbolic links"),
-    "src-nofollow": Option(needs="mounts on and from symbolic links"),
-    "dest-nofollow": Option(needs="mounts on and from symbolic links"),
+    "idmap": Option(idmap=True),
+    "ridmap": Option(idmap=True, recursive=True),
+    "tmpcopyup": Option(flags=MOUNT_COPY_UP),
+    "copy-symlink": Option(flags=MOUNT_COPY_LINK | MOUNT_SOURCE_NOFOLLOW),
+    "src-nofollow": Option(flags=MOUNT_SOURCE_NOFOLLOW),
+    "dest-nofollow": Option(flags=MOUNT_TARGET_NOFOLLOW),
     "z": Option(needs="relabelling"),
     "Z": Option(needs="relabelling"),
 }
 
 # Parameters of security modules: in mount(8) they may stand in quotes to protect commas.
 _QUOTED: Final = frozenset({"context", "fscontext", "defcontext", "rootcontext"})
+
+
+class IdmapOption(Struct, frozen=True):
+    """A mount is to show other owners."""
+
+    recursive: bool
+    text: str
+    """The maps, as crun writes them in the option itself; "" has them come from elsewhere."""
+    origin: str
 
 
 class MountOptions(Struct, frozen=True):
@@ -109,6 +126,9 @@ class MountOptions(Struct, frozen=True):
     bind: bool = False
     recursive: bool = False
     remount: bool = False
+    flags: int = 0
+    """MOUNT_* of ``wire.h``."""
+    idmap: IdmapOption | None = None
     superblock: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     """For the file system: "key" or "key=value" each."""
@@ -131,6 +151,8 @@ class _Parser:
         self.tree = [0, 0]
         self.propagation: list[int] = []
         self.bind = self.recursive = self.remount = False
+        self.flags = 0
+        self.idmap: IdmapOption | None = None
         self.superblock: list[str] = []
         self.data: list[str] = []
 
@@ -150,6 +172,9 @@ class _Parser:
             self.propagation.append(option.propagation)
         if option.superblock:
             self.superblock.append(option.superblock)
+        if option.idmap:
+            self.idmap = IdmapOption(option.recursive, word.partition("=")[2], origin)
+        self.flags |= option.flags
         self.remount |= option.remount
 
     def _attributes(self, option: Option) -> None:
@@ -170,6 +195,8 @@ class _Parser:
             bind=self.bind,
             recursive=self.recursive,
             remount=self.remount,
+            flags=self.flags,
+            idmap=self.idmap,
             superblock=tuple(self.superblock),
             data=tuple(self.data),
         )

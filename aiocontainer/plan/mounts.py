@@ -11,13 +11,16 @@ from ..errors import SpecError, UnsupportedError
 from .cgroup_mounts import cgroup_mount_steps
 from .flags import (
     MOUNT_ATTR_RDONLY,
+    MOUNT_COPY_UP,
     MOUNT_KEEP_MODE,
+    MOUNT_KEEP_OWNER,
     MOUNT_MAKE_DIR,
     MOUNT_MAKE_FILE,
     MOUNT_PROCFS,
     MOUNT_RDONLY_SB,
     MOUNT_RECURSIVE,
     MOUNT_SETATTR_RECURSIVE,
+    MOUNT_SOURCE_NOFOLLOW,
 )
 from .labels import mount_context, mount_label_steps
 from .mount_options import MOUNT_OPTIONS, MountOptions, parse_options, split_items
@@ -102,8 +105,9 @@ def _place(mount: SpecMount, origin: str) -> _Place:
 
 def _mount(draft: Draft, place: _Place) -> Iterator[Step]:
     options, fstype = place.options, place.mount.type
+    _refuse_misplaced(place)
     if options.remount:
-        yield _remount(place)
+        yield _remount(draft, place)
     elif options.bind or fstype == "bind":
         yield from _bind(draft, place)
     elif fstype in {"", "none"}:
@@ -118,20 +122,51 @@ def _mount(draft: Draft, place: _Place) -> Iterator[Step]:
         yield from _new(draft, place)
 
 
-def _remount(place: _Place) -> Step:
-    """Change a mount made before; what `remount` says of the file system itself is refused."""
+def _refuse_misplaced(place: _Place) -> None:
+    """Refuse options that mean something only for another kind of mount."""
+    options, fstype = place.options, place.mount.type
+    bind = options.bind or fstype == "bind"
+    for flag, fits, text in (
+        (MOUNT_COPY_UP, fstype == "tmpfs" and not bind, "only a tmpfs is filled with what it covers"),
+        (MOUNT_SOURCE_NOFOLLOW, bind, "only a bind has a source that can be a link"),
+    ):
+        if options.flags & flag and (options.remount or not fits):
+            raise SpecError(text, origin=f"{place.origin}.options")
+
+
+def _remount(draft: Draft, place: _Place) -> Step:
+    """Change a mount made before, and its file system if that was made for the container too."""
     options = place.options
-    if options.data or options.superblock:
-        raise UnsupportedError(
-            "to remount with options of the file system", needs="fspick(2)", origin=f"{place.origin}.options"
+    data = (*options.superblock, *_data(draft, place))
+    if data and not _is_new(draft, place):
+        raise SpecError(
+            f"{data[0]!r} is an option of a file system, and none was made at {place.path} before",
+            origin=f"{place.origin}.options",
         )
     return SetAttr(
         place.origin,
         place.target,
-        options.attrs,
-        options.cleared,
+        options.attrs | options.recursive_attrs,
+        options.cleared | options.recursive_cleared,
         options.propagation[0] if options.propagation else 0,
+        MOUNT_SETATTR_RECURSIVE if options.recursive_attrs or options.recursive_cleared else 0,
+        data,
     )
+
+
+def _is_new(draft: Draft, place: _Place) -> bool:
+    """Whether the last mount before this one, on the same path, was of a new file system.
+
+    The options of one that is bound hold for the host as well.
+    """
+    before = draft.spec.mounts[: draft.spec.mounts.index(place.mount)]
+    mounts = [
+        each for each in before if clean(each.destination) == place.path and "remount" not in each.options
+    ]
+    if not mounts:
+        return False
+    options = parse_options(mounts[-1].options, "")
+    return not options.bind and mounts[-1].type not in {"bind", "cgroup"}
 
 
 # Binds.
@@ -146,8 +181,9 @@ def _bind(draft: Draft, place: _Place) -> Iterator[Step]:
         draft.warnings.append(f"{origin}.options: {', '.join(options.superblock)}: no effect on a bind")
     source = posixpath.join(draft.options.bundle, place.mount.source)
     fd = NO_FD
+    nofollow = bool(options.flags & MOUNT_SOURCE_NOFOLLOW)
     if draft.by_parent:
-        fd = draft.pass_fd(Tree(source, options.recursive, f"{origin}.source"))
+        fd = draft.pass_fd(Tree(source, options.recursive, f"{origin}.source", nofollow))
     # One call sets one depth: the recursive attributes go along only where there are no others.
     deep = not (options.attrs or options.cleared)
     yield Bind(
@@ -164,7 +200,7 @@ def _bind(draft: Draft, place: _Place) -> Iterator[Step]:
 
 
 def _bind_flags(place: _Place, *, deep: bool) -> int:
-    flags = MOUNT_MAKE_DIR | MOUNT_MAKE_FILE  # whichever the source is
+    flags = MOUNT_MAKE_DIR | MOUNT_MAKE_FILE | place.options.flags  # whichever the source is
     if place.options.recursive:
         flags |= MOUNT_RECURSIVE
     if deep:
@@ -245,7 +281,9 @@ def _new(draft: Draft, place: _Place) -> Iterator[Step]:
 
 def _new_flags(place: _Place, attrs: int) -> int:
     fstype = place.mount.type
-    flags = MOUNT_MAKE_DIR
+    flags = MOUNT_MAKE_DIR | place.options.flags
+    if flags & MOUNT_COPY_UP and place.options.value("uid") is place.options.value("gid") is None:
+        flags |= MOUNT_KEEP_OWNER
     if fstype in {"proc", "sysfs"}:
         flags |= MOUNT_PROCFS
     if fstype == "tmpfs" and place.options.value("mode") is None:

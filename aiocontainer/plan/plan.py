@@ -74,9 +74,12 @@ class Tree(Struct, frozen=True):
     path: str
     recursive: bool
     origin: str
+    nofollow: bool = False
+    """A link at the end of the path is what is cloned."""
 
     def __str__(self) -> str:
-        return f"{'recursive ' if self.recursive else ''}tree of {self.path}"
+        link = "link " if self.nofollow else ""
+        return f"{'recursive ' if self.recursive else ''}tree of {link}{self.path}"
 
 
 class Directory(Struct, frozen=True):

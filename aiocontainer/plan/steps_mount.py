@@ -7,11 +7,15 @@ import struct
 from typing import ClassVar, Final
 
 from .flags import (
+    MOUNT_COPY_LINK,
+    MOUNT_COPY_UP,
     MOUNT_DEVICE_NODE,
     MOUNT_OPTIONAL,
     MOUNT_RDONLY_SB,
     MOUNT_RECURSIVE,
     MOUNT_SETATTR_RECURSIVE,
+    MOUNT_SOURCE_NOFOLLOW,
+    MOUNT_TARGET_NOFOLLOW,
     PIVOT_CHROOT,
     PIVOT_MOVE,
     PIVOT_ROOT,
@@ -55,6 +59,10 @@ def _detail(*words: list[str]) -> str:
 
 def _optional(flags: int) -> str:
     return ", if there" if flags & MOUNT_OPTIONAL else ""
+
+
+def _place(step: Mount | Bind) -> str:
+    return f"{step.target} itself" if step.flags & MOUNT_TARGET_NOFOLLOW else step.target
 
 
 class Propagation(Step, frozen=True):
@@ -118,8 +126,9 @@ class Mount(Step, frozen=True):
     def __str__(self) -> str:
         source = "" if self.source in {self.fstype, "none", ""} else f" from {self.source}"
         superblock = ["ro superblock"] if self.flags & MOUNT_RDONLY_SB else []
+        copied = " with what it covers" if self.flags & MOUNT_COPY_UP else ""
         words = _detail(attr_words(self.attrs), superblock, propagation_words(self.propagation), [*self.data])
-        return f"mount {self.fstype}{source} on {self.target}{words}{_optional(self.flags)}"
+        return f"mount {self.fstype}{source} on {_place(self)}{copied}{words}{_optional(self.flags)}"
 
 
 class Bind(Step, frozen=True):
@@ -157,11 +166,14 @@ class Bind(Step, frozen=True):
         node = f" (device {self.rdev[0]}:{self.rdev[1]})" if self.flags & MOUNT_DEVICE_NODE else ""
         passed = f" (passed as fd {self.fd})" if self.fd != NO_FD else ""
         words = _detail(attrs, propagation_words(self.propagation))
-        return f"{verb} {self.source}{node}{passed} on {self.target}{words}{_optional(self.flags)}"
+        source = f"link {self.source}" if self.flags & MOUNT_SOURCE_NOFOLLOW else self.source
+        if self.flags & MOUNT_COPY_LINK:
+            source += " (copied if it is one)"
+        return f"{verb} {source}{node}{passed} on {_place(self)}{words}{_optional(self.flags)}"
 
 
 class SetAttr(Step, frozen=True):
-    """Change attributes and propagation of a mount made before."""
+    """Change attributes and propagation of a mount made before, and with `data` its file system."""
 
     op: ClassVar[int] = 35
     target: str
@@ -169,16 +181,18 @@ class SetAttr(Step, frozen=True):
     cleared: int = 0
     propagation: int = 0
     flags: int = 0
+    data: tuple[str, ...] = ()
 
     def record(self) -> Record:
         set_and_clear = self.attrs | self.cleared << 32
-        return Record(a=set_and_clear, b=self.propagation, c=self.flags, strings=(self.target,))
+        strings = (self.target, *self.data)
+        return Record(a=set_and_clear, b=self.propagation, c=self.flags, strings=strings)
 
     def __str__(self) -> str:
         words = attr_words(self.attrs, self.cleared)
         if self.flags & MOUNT_SETATTR_RECURSIVE:
             words = [f"r{word}" for word in words]
-        return f"make {self.target} {','.join([*words, *propagation_words(self.propagation)])}"
+        return f"make {self.target} {','.join([*words, *propagation_words(self.propagation), *self.data])}"
 
 
 class Device(Step, frozen=True):

@@ -13,12 +13,17 @@ from aiocontainer.plan.flags import (
     MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
+    MOUNT_COPY_LINK,
+    MOUNT_COPY_UP,
     MOUNT_KEEP_MODE,
+    MOUNT_KEEP_OWNER,
     MOUNT_MAKE_DIR,
     MOUNT_PROCFS,
     MOUNT_RDONLY_SB,
     MOUNT_RECURSIVE,
     MOUNT_SETATTR_RECURSIVE,
+    MOUNT_SOURCE_NOFOLLOW,
+    MOUNT_TARGET_NOFOLLOW,
     MS_PRIVATE,
     MS_REC,
     MS_SHARED,
@@ -213,7 +218,58 @@ def test_remount_changes_a_mount_made_before() -> None:
     )
 
     assert steps(plan, SetAttr)[0].target == "/m"
+
+
+def test_remount_changes_the_options_of_a_file_system_made_before() -> None:
+    made = mount("/m", "tmpfs", "tmpfs", "size=1m")
+    plan = compiled(with_mount(made, mount("/m/", "tmpfs", "tmpfs", "remount", "size=2m", "sync", "ro")))
+
+    assert steps(plan, SetAttr)[0] == SetAttr(
+        "$.mounts[1]", "/m/", MOUNT_ATTR_RDONLY, data=("sync", "size=2m")
+    )
     assert refused(mount("/m", "tmpfs", "tmpfs", "remount", "size=1m")) == "$.mounts[0].options"
+
+
+def test_remount_never_changes_a_file_system_of_the_host() -> None:
+    bound = mount("/m", "bind", "/data", "bind")
+    with pytest.raises(SpecError) as caught:
+        compiled(with_mount(bound, mount("/m", "", "", "remount", "sync")))
+    assert caught.value.origin == "$.mounts[1].options"
+
+
+# Copies and links.
+
+
+def test_a_tmpfs_takes_mode_and_owner_of_what_it_covers_unless_told_others() -> None:
+    copied = the_mount(mount("/m", "tmpfs", "tmpfs", "tmpcopyup"))
+    assert copied.flags == MOUNT_MAKE_DIR | MOUNT_COPY_UP | MOUNT_KEEP_MODE | MOUNT_KEEP_OWNER
+    assert "with what it covers" in str(copied)
+    copied = the_mount(mount("/m", "tmpfs", "tmpfs", "tmpcopyup", "mode=1777", "gid=5"))
+    assert copied.flags == MOUNT_MAKE_DIR | MOUNT_COPY_UP
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        mount("/m", "ramfs", "x", "tmpcopyup"),
+        mount("/m", "bind", "/x", "bind", "tmpcopyup"),
+        mount("/m", "tmpfs", "tmpfs", "remount", "tmpcopyup"),
+        mount("/m", "tmpfs", "x", "src-nofollow"),
+        mount("/m", "tmpfs", "x", "copy-symlink"),
+    ],
+)
+def test_options_of_another_kind_of_mount_are_refused(value: SpecMount) -> None:
+    assert refused(value) == "$.mounts[0].options"
+
+
+def test_links_may_be_source_and_target_themselves() -> None:
+    bind = the_mount(mount("/m", "bind", "/l", "bind", "src-nofollow", "dest-nofollow"))
+    assert bind.flags & MOUNT_SOURCE_NOFOLLOW
+    assert bind.flags & MOUNT_TARGET_NOFOLLOW
+    assert str(bind) == "bind link /l on /m itself"
+    copied = the_mount(mount("/m", "bind", "/l", "bind", "copy-symlink"))
+    assert copied.flags & MOUNT_COPY_LINK
+    assert copied.flags & MOUNT_SOURCE_NOFOLLOW
 
 
 def test_maps_of_a_mount_are_refused() -> None:
