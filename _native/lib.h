@@ -52,6 +52,10 @@ int lib_overlay (const char *lower, const char *size, uint32_t uid, uint32_t gid
 /* A user namespace with these maps, in the form of /proc/PID/uid_map, and nobody in it.  */
 int lib_user_namespace (const char *uid_map, const char *gid_map);
 
+/* The maps of a user namespace as /proc/PID/uid_map has them, then its gid_map, then "allow" or "deny"
+   for setgroups(2), each ended by a NUL; how many bytes.  */
+int lib_user_namespace_maps (int user_namespace, char *text, size_t size);
+
 /* Give a detached mount, and with `recursive` those in it, the maps of a user namespace.  */
 int lib_map_mount (int tree, int user_namespace, int recursive);
 

@@ -10,5 +10,10 @@ int clone_sharing_memory (int (*child) (void *), void *arg, int flags, int *pidf
    be dead before that is gone.  */
 int clone_beside (int (*child) (void *), void *top, int flags, int *pidfd);
 
+/* Every signal, the two that libc keeps for itself too: a handler of ours must not run in a child.  */
+#define KERNEL_SIGSET_SIZE 8
+void block_signals (unsigned char *old);
+void restore_signals (const unsigned char *old);
+
 /* Wait for one that has ended, or soon will, and close *pidfd.  */
 void reap (int *pidfd);

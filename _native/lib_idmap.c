@@ -67,6 +67,79 @@ lib_user_namespace (const char *uid_map, const char *gid_map)
   return result;
 }
 
+/* Reading the maps of a namespace needs a process in it, which cannot share our memory: to enter
+   makes it undumpable, and us with it.  */
+
+static _Noreturn void
+join_and_wait (int user_namespace, int told)
+{
+  int result = sys_setns (user_namespace, CLONE_NEWUSER);
+
+  (void) sys_write (told, &result, sizeof (result));
+  (void) wait_for_the_end (NULL);
+  _exit (0); /* not reached */
+}
+
+/* A copy of ourselves in the namespace: its pid and *pidfd.  */
+static int
+copy_into (int user_namespace, int *pidfd)
+{
+  const struct sys_clone_args args = { .flags = CLONE_PIDFD, .pidfd = (uint64_t) (uintptr_t) pidfd };
+  unsigned char mask[KERNEL_SIGSET_SIZE];
+  int pipe_ends[2];
+  int result = -EIO;
+  int pid;
+
+  if (pipe2 (pipe_ends, O_CLOEXEC) < 0)
+    return -errno;
+  block_signals (mask);
+  pid = sys_clone3 (&args);
+  if (pid == 0)
+    join_and_wait (user_namespace, pipe_ends[1]);
+  restore_signals (mask);
+  (void) sys_close (pipe_ends[1]);
+  if (pid > 0 && sys_read (pipe_ends[0], &result, sizeof (result)) == sizeof (result) && result == 0)
+    result = pid;
+  (void) sys_close (pipe_ends[0]);
+  return pid < 0 ? pid : result;
+}
+
+static int
+read_text (int pid, const char *name, char *text, size_t size)
+{
+  autoclose int fd = open_of (pid, name, O_RDONLY);
+  size_t used = 0;
+  ssize_t n = fd;
+
+  while (n >= 0 && used < size && (n = sys_read (fd, text + used, size - used)) > 0)
+    used += (size_t) n;
+  if (n < 0)
+    return (int) n;
+  return used < size ? (text[used] = '\0', (int) used + 1) : -E2BIG;
+}
+
+int
+lib_user_namespace_maps (int user_namespace, char *text, size_t size)
+{
+  static const char *const names[] = { "uid_map", "gid_map", "setgroups" };
+  int pidfd = -1;
+  int pid = copy_into (user_namespace, &pidfd);
+  size_t used = 0;
+  int n = pid;
+
+  for (size_t i = 0; n > 0 && i < sizeof (names) / sizeof (*names); i++)
+    {
+      n = read_text (pid, names[i], text + used, size - used);
+      used += n > 0 ? (size_t) n : 0;
+    }
+  if (pidfd >= 0)
+    {
+      (void) sys_pidfd_send_signal (pidfd, SIGKILL);
+      reap (&pidfd);
+    }
+  return n < 0 ? n : (int) used;
+}
+
 int
 lib_map_mount (int tree, int user_namespace, int recursive)
 {

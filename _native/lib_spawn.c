@@ -11,7 +11,6 @@
 
 #define CONTROL_FD 3 /* helper.h */
 #define STACK_SIZE 65536
-#define KERNEL_SIGSET_SIZE 8
 
 struct start
 {
@@ -48,9 +47,7 @@ child (void *arg)
   return 127;
 }
 
-/* Every signal, the two that libc keeps for itself too: a handler of ours must not run in the
-   child, on our memory.  */
-static void
+void
 block_signals (unsigned char *old)
 {
   unsigned char all[KERNEL_SIGSET_SIZE];
@@ -59,7 +56,7 @@ block_signals (unsigned char *old)
   (void) syscall (SYS_rt_sigprocmask, SIG_BLOCK, all, old, KERNEL_SIGSET_SIZE);
 }
 
-static void
+void
 restore_signals (const unsigned char *old)
 {
   (void) syscall (SYS_rt_sigprocmask, SIG_SETMASK, old, NULL, KERNEL_SIGSET_SIZE);

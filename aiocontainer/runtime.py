@@ -13,6 +13,7 @@ from ._aio import finish, in_thread
 from .container import Completed, Container
 from .container.environment import Environment
 from .container.finding import Found, find, remove_damaged
+from .container.joined import look_at_joined
 from .container.setup import CreateOptions, Setup
 from .container.source import Command, Source, load_source
 from .container.stdio import Redirects
@@ -179,7 +180,16 @@ class Runtime:
         spec, bundle, overlay = load_source(source, host)
         terminal = bool(spec.process and spec.process.terminal)
         cgroups = self._cgroups != "none"
-        options = Options(id=id, bundle=bundle, console=terminal, cgroups=cgroups, overlay=overlay)
+        joined = look_at_joined(spec)
+        options = Options(
+            id=id,
+            bundle=bundle,
+            console=terminal,
+            cgroups=cgroups,
+            overlay=overlay,
+            own_namespaces=joined.own,
+            joined_maps=joined.maps,
+        )
         return compile_plan(spec, host, options)
 
     # Finding ----------------------------------------------------------------------------------------

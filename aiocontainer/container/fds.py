@@ -5,7 +5,6 @@ Runs in a thread.  Sources are opened from the plan alone, never from a path tha
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 from .. import native
 from .._aio import OwnedFd
 from ..errors import HelperError, SpecError
-from ..plan.flags import NAMESPACES
 from ..plan.plan import (
     CgroupTasks,
     Directory,
@@ -29,6 +27,8 @@ from ..plan.plan import (
     Tree,
 )
 from ..store import CgroupRecord
+from .joined import open_foreign, sourced
+from .trees import open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Sources", "birth_cgroup", "cgroup_record"]
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2)
 
 
 class Sources:
@@ -82,15 +81,15 @@ class Sources:
     def _opened(self, item: NamespaceFile | Tree | Directory | InitRoot | Overlay | CgroupTasks) -> int:
         match item:
             case Directory(path=path, origin=origin):
-                return _sourced(lambda: os.open(path, _DIRECTORY), origin, path)
+                return sourced(lambda: os.open(path, _DIRECTORY), origin, path)
             case InitRoot():
                 return self._init_root()
-            case NamespaceFile():
-                return _namespace(item)
-            case Tree(path=path, recursive=recursive, origin=origin, nofollow=nofollow):
-                return _sourced(lambda: native.open_tree(path, recursive, nofollow=nofollow), origin, path)
+            case NamespaceFile(path=path, type=type, origin=origin):
+                return open_foreign(path, type, origin)
+            case Tree():
+                return open_tree(item)
             case Overlay(lower=lower, origin=origin, owner=owner):
-                return _sourced(lambda: native.overlay(lower, owner=owner), origin, lower)
+                return sourced(lambda: native.overlay(lower, owner=owner), origin, lower)
             case CgroupTasks(hierarchy=hierarchy):
                 assert self._tasks is not None
                 return self._tasks(hierarchy)
@@ -124,45 +123,3 @@ def _preserved(number: int) -> int:
     except OSError as exc:
         raise SpecError(f"descriptor {number} is not open", origin="preserve_fds") from exc
     return number
-
-
-def _sourced(opened: Callable[[], int], origin: str, path: str) -> int:
-    try:
-        return opened()
-    except OSError as exc:
-        raise SpecError(f"{path}: {exc.strerror}", origin=origin) from exc
-
-
-def _namespace(item: NamespaceFile) -> int:
-    """Open a namespace file and prove that it is one of the stated type.  OCI config-linux.md."""
-    fd = OwnedFd(
-        _sourced(
-            lambda: os.open(item.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), item.origin, item.path
-        )
-    )
-    try:
-        try:
-            kind = fcntl.ioctl(fd.fileno(), _NS_GET_NSTYPE)
-        except OSError as exc:
-            raise SpecError(f"{item.path} is no namespace", origin=item.origin) from exc
-        if kind != NAMESPACES[item.type]:
-            raise SpecError(f"{item.path} is no {item.type} namespace", origin=item.origin)
-        _check_foreign(fd, item)
-    except BaseException:
-        fd.close()
-        raise
-    return fd.detach()
-
-
-_PROC_NAMES = {"network": "net", "mount": "mnt"}  # where OCI and /proc differ
-
-
-def _check_foreign(fd: OwnedFd, item: NamespaceFile) -> None:
-    """Refuse settings that would change the host's own namespace."""
-    if not item.foreign:
-        return
-    ours = os.stat(f"/proc/self/ns/{_PROC_NAMES.get(item.type, item.type)}")
-    if os.path.samestat(os.fstat(fd.fileno()), ours):
-        raise SpecError(
-            f"would change the host: {item.path} is its {item.type} namespace", origin=item.foreign[0]
-        )

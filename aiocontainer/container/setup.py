@@ -18,6 +18,7 @@ from ..store import Record, State, boot_id, identify, namespace_inodes, timestam
 from .bringup import Bringup
 from .fds import Sources, birth_cgroup, cgroup_record
 from .hooking import Hooking, later_hooks
+from .joined import look_at_joined
 from .maps import prepare_namespace
 from .source import find_home, load_source
 
@@ -195,6 +196,7 @@ class Setup:
     def _plan_options(self, *, overlay: bool) -> Options:
         options = self._options
         process = self._spec.process
+        joined = look_at_joined(self._spec)
         return Options(
             id=self._id,
             bundle=self._bundle,
@@ -210,6 +212,8 @@ class Setup:
             home=self._home(),
             environment=self._variables(),
             awaited=options.callbacks is not None and options.callbacks.at_create,
+            own_namespaces=joined.own,
+            joined_maps=joined.maps,
         )
 
     def _variables(self) -> tuple[str, ...]:

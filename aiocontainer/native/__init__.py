@@ -7,10 +7,13 @@ from .calls import (
     attach_device_filter,
     is_in_memory,
     load_device_filter,
+    map_mount,
     open_in_root,
     open_tree,
     openat2,
     overlay,
+    user_namespace,
+    user_namespace_maps,
     wait_pidfd,
 )
 from .spawner import Spawner
@@ -44,10 +47,13 @@ __all__ = [
     "decode_reply",
     "encode_plan",
     "encode_step",
+    "map_mount",
     "open_in_root",
     "open_tree",
     "openat2",
     "overlay",
     "sealed_plan",
+    "user_namespace",
+    "user_namespace_maps",
     "wait_pidfd",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "openat2",
     "overlay",
     "user_namespace",
+    "user_namespace_maps",
     "wait_pidfd",
 ]
 
@@ -35,6 +36,7 @@ _TMPFS_MAGIC: Final = 0x01021994
 _RAMFS_MAGIC: Final = 0x858458F6
 _AT_RECURSIVE: Final = 0x8000
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
+_MAPS_BYTES: Final = 65536  # 340 lines of 33 at most, and twice that
 _RACES: Final = 128  # how often a lookup may be raced before it is given up
 
 _CLD_EXITED: Final = int(os.CLD_EXITED)
@@ -132,6 +134,19 @@ def user_namespace(uid_map: IdMap, gid_map: IdMap) -> int:
         "".join(f"{inside} {outside} {size}\n" for inside, outside, size in m) for m in (uid_map, gid_map)
     )
     return _checked(lib.lib_user_namespace(*(text.encode() for text in texts)))
+
+
+def user_namespace_maps(user_namespace: int) -> tuple[IdMap, IdMap, bool]:
+    """Return its maps of users and of groups, and whether setgroups(2) is denied there."""
+    buffer = ffi.new("char[]", _MAPS_BYTES)
+    size = _checked(lib.lib_user_namespace_maps(user_namespace, buffer, _MAPS_BYTES))
+    uid, gid, setgroups = ffi.buffer(buffer, size)[:].split(b"\0")[:3]
+    return _id_map(uid), _id_map(gid), setgroups.strip() == b"deny"
+
+
+def _id_map(text: bytes) -> IdMap:
+    rows = (map(int, line.split()) for line in text.splitlines())
+    return tuple((inside, outside, size) for inside, outside, size in rows)
 
 
 def map_mount(tree: int, user_namespace: int, recursive: bool) -> None:

@@ -9,13 +9,13 @@ from .flags import CAP_SYS_ADMIN
 from .plan import IdMaps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from ..spec import IDMapping, Linux
+    from ..spec import IDMapping, Linux, User
     from .host import Host
     from .namespaces import Namespaces
 
-__all__ = ["id_maps", "inside"]
+__all__ = ["check_joined", "check_user", "id_maps", "inside"]
 
 Ranges = tuple[tuple[int, int, int], ...]
 
@@ -34,6 +34,36 @@ def id_maps(linux: Linux, namespaces: Namespaces, host: Host) -> IdMaps | None:
         _check_ours(gid, host.gid_map, "$.linux.gidMappings")
         return IdMaps(uid, gid, deny_setgroups=host.setgroups_denied)
     return _ordinary_maps(uid, gid, host)
+
+
+def check_joined(linux: Linux, joined: IdMaps) -> Iterator[str]:
+    """Compare the maps of the specification with those of the user namespace that is joined.
+
+    It has had them since it was made: to repeat them is odd, others are a mistake.
+    """
+    for name, wanted, found in (
+        ("uidMappings", linux.uid_mappings, joined.uid),
+        ("gidMappings", linux.gid_mappings, joined.gid),
+    ):
+        if wanted and sorted(_ranges(wanted)) != sorted(found):
+            has = ", ".join("{} {} {}".format(*each) for each in found) or "none"
+            raise SpecError(f"the user namespace that is joined has others: {has}", origin=f"$.linux.{name}")
+        if wanted:
+            yield f"$.linux.{name}: the user namespace that is joined has them already"
+
+
+def check_user(user: User, joined: IdMaps) -> None:
+    """Refuse ids of the process that the user namespace that is joined does not have."""
+    for name, id, ranges in (
+        ("uid", user.uid, joined.uid),
+        ("gid", user.gid, joined.gid),
+        *((f"additionalGids[{index}]", gid, joined.gid) for index, gid in enumerate(user.additional_gids)),
+    ):
+        if not inside(id, ranges):
+            raise SpecError(
+                f"{id} has no id outside of the user namespace that is joined",
+                origin=f"$.process.user.{name}",
+            )
 
 
 def inside(id: int, ranges: Ranges) -> bool:

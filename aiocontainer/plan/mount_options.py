@@ -28,7 +28,7 @@ from .flags import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["MOUNT_OPTIONS", "MountOptions", "Option", "parse_options"]
+__all__ = ["MOUNT_OPTIONS", "IdmapOption", "MountOptions", "Option", "parse_options"]
 
 
 class Option(Struct, frozen=True):

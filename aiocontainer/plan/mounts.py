@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ..errors import SpecError, UnsupportedError
+from ..errors import SpecError
 from .cgroup_mounts import cgroup_mount_steps
 from .flags import (
     MOUNT_ATTR_RDONLY,
@@ -23,6 +23,7 @@ from .flags import (
     MOUNT_SOURCE_NOFOLLOW,
 )
 from .labels import mount_context, mount_label_steps
+from .mount_maps import mount_map
 from .mount_options import MOUNT_OPTIONS, MountOptions, parse_options, split_items
 from .paths import clean
 from .plan import Tree
@@ -92,8 +93,6 @@ def mount_steps(draft: Draft) -> Iterator[Step]:
 
 
 def _place(mount: SpecMount, origin: str) -> _Place:
-    if mount.uid_mappings or mount.gid_mappings:
-        raise UnsupportedError("id maps of a mount", needs="id-mapped mounts", origin=f"{origin}.uidMappings")
     target = mount.destination
     if not target.startswith("/"):
         target = f"/{target}"
@@ -132,6 +131,8 @@ def _refuse_misplaced(place: _Place) -> None:
     ):
         if options.flags & flag and (options.remount or not fits):
             raise SpecError(text, origin=f"{place.origin}.options")
+    if options.idmap is not None and (options.remount or not bind):
+        raise SpecError("only a bind mount can be mapped", origin=options.idmap.origin)
 
 
 def _remount(draft: Draft, place: _Place) -> Step:
@@ -182,8 +183,9 @@ def _bind(draft: Draft, place: _Place) -> Iterator[Step]:
     source = posixpath.join(draft.options.bundle, place.mount.source)
     fd = NO_FD
     nofollow = bool(options.flags & MOUNT_SOURCE_NOFOLLOW)
-    if draft.by_parent:
-        fd = draft.pass_fd(Tree(source, options.recursive, f"{origin}.source", nofollow))
+    map = mount_map(draft, place.mount, options, origin)
+    if draft.by_parent or map is not None:
+        fd = draft.pass_fd(Tree(source, options.recursive, f"{origin}.source", nofollow, map))
     # One call sets one depth: the recursive attributes go along only where there are no others.
     deep = not (options.attrs or options.cleared)
     yield Bind(
@@ -296,7 +298,7 @@ def _new_flags(place: _Place, attrs: int) -> int:
 def _data(draft: Draft, place: _Place) -> tuple[str, ...]:
     """Return the file system's own options, without those that the id maps make impossible."""
     data = place.options.data
-    if draft.maps is None or place.mount.type not in {"tmpfs", "devpts"}:
+    if draft.known_maps is None or place.mount.type not in {"tmpfs", "devpts"}:
         return data
     return tuple(item for item in data if _is_mapped(draft, place, item))
 

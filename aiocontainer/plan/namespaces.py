@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ..errors import UnsupportedError
+from ..errors import SpecError, UnsupportedError
 from ..spec import at, sysctl_namespace, sysctl_path
 from .flags import (
     CLONE_NEWNET,
@@ -34,7 +34,7 @@ from .steps import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..spec import Linux, TimeOffset
+    from ..spec import Linux, Spec, TimeOffset
     from .draft import Draft
     from .host import Host
 
@@ -91,18 +91,39 @@ class Namespaces(Struct, frozen=True):
         return user | (self.new & CLONE_NEWPID if ready else 0)
 
 
-def read_namespaces(linux: Linux, host: Host) -> Namespaces:
-    """Sort the list of namespaces; types that the kernel lacks are refused."""
+def read_namespaces(linux: Linux, host: Host, own: frozenset[str] = frozenset()) -> Namespaces:
+    """Sort the list of namespaces; types that the kernel lacks are refused.
+
+    To join one of the runtime's *own* is to stay where we are: setns(2) would even refuse to.
+    """
     new, joined = 0, {}
     for index, each in enumerate(linux.namespaces):
         origin = f"{ORIGIN}[{index}]"
         if each.type not in host.namespaces:
             raise UnsupportedError(f"a {each.type} namespace", needs="a kernel with it", origin=origin)
+        if each.type in own:
+            continue
         if each.path:
             joined[each.type] = Joined(each.type, each.path, f"{origin}.path")
         else:
             new |= NAMESPACES[each.type]
     return Namespaces(new, tuple(joined[type] for type in NAMESPACES if type in joined))
+
+
+def refuse_foreign(spec: Spec, linux: Linux, own: frozenset[str]) -> None:
+    """Refuse settings of namespaces that are the runtime's own: they would be the host's."""
+    root = spec.root
+    for origin, asked, type in (
+        ("$.hostname", spec.hostname, "uts"),
+        ("$.domainname", spec.domainname, "uts"),
+        ("$.mounts", spec.mounts, "mount"),
+        ("$.root.readonly", root and root.readonly, "mount"),
+        ("$.linux.maskedPaths", linux.masked_paths, "mount"),
+        ("$.linux.readonlyPaths", linux.readonly_paths, "mount"),
+        *((at("$.linux.sysctl", key), True, sysctl_namespace(sysctl_path(key))) for key in linux.sysctl),
+    ):
+        if asked and type in own:
+            raise SpecError(f"would change the host: its {type} namespace is joined", origin=origin)
 
 
 def namespace_steps(draft: Draft) -> Iterator[Step]:
@@ -137,23 +158,10 @@ def _mapped(draft: Draft) -> Iterator[Step]:
 
 
 def _join(draft: Draft, each: Joined) -> Iterator[Step]:
-    fd = draft.pass_fd(NamespaceFile(each.path, each.type, each.origin, _foreign(draft, each.type)))
+    fd = draft.pass_fd(NamespaceFile(each.path, each.type, each.origin))
     yield JoinNamespace(each.origin, fd, NAMESPACES[each.type], each.path)
     if each.type == "user":
         yield NamespaceRoot(each.origin, drop_groups=not draft.setgroups_denied)
-
-
-def _foreign(draft: Draft, type: str) -> tuple[str, ...]:
-    """Addresses of settings that would be the host's if the namespace were the host's."""
-    names = (("hostname", draft.spec.hostname), ("domainname", draft.spec.domainname))
-    return (
-        *(f"$.{name}" for name, value in names if value and type == "uts"),
-        *(
-            at("$.linux.sysctl", key)
-            for key in draft.linux.sysctl
-            if sysctl_namespace(sysctl_path(key)) == type
-        ),
-    )
 
 
 def _oom_score(draft: Draft) -> Iterator[Step]:

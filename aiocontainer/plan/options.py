@@ -9,6 +9,8 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .plan import IdMaps
+
 __all__ = ["ExecOptions", "Options"]
 
 
@@ -40,6 +42,10 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     overlay: bool = False
     """`root.path` stays as it is: it lies under a throw-away overlay, made by the parent, or, where we
     are an ordinary user, it and everything mounted in it is shown read-only."""
+    own_namespaces: frozenset[str] = frozenset()
+    """OCI names of those that the specification joins, by paths that lead to where we are already."""
+    joined_maps: IdMaps | None = None
+    """Of the user namespace that is joined."""
     listen_fds: int = 0
     """Sockets passed from 3 on, as sd_listen_fds(3) wants them."""
     listen_fd_names: tuple[str, ...] = ()

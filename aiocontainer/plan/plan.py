@@ -24,6 +24,7 @@ __all__ = [
     "IdMaps",
     "InitPidfd",
     "InitRoot",
+    "MountMap",
     "NamespaceFile",
     "Overlay",
     "Plan",
@@ -53,19 +54,30 @@ class Preserved(Struct, frozen=True):
 
 
 class NamespaceFile(Struct, frozen=True):
-    """A namespace to join: an absolute path to a namespace file of that OCI type.
-
-    `foreign` are the addresses of settings that may only be made if it is not the namespace of the
-    runtime itself (a sysctl of the host would change otherwise): the parent compares and refuses.
-    """
+    """A namespace to join: an absolute path to a namespace file of that OCI type, not of our own."""
 
     path: str
     type: str
     origin: str
-    foreign: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.type} namespace {self.path}"
+
+
+class MountMap(Struct, frozen=True):
+    """Maps of a mount: (inside, outside, size) each; ids on disk are those inside."""
+
+    uid: tuple[tuple[int, int, int], ...]
+    gid: tuple[tuple[int, int, int], ...]
+    recursive: bool = False
+    """Of the mounts below it as well."""
+
+    def __str__(self) -> str:
+        words = [
+            f"{kind} {'#'.join('-'.join(map(str, each)) for each in ranges)}"
+            for kind, ranges in (("uids", self.uid), ("gids", self.gid))
+        ]
+        return f"{'recursively ' if self.recursive else ''}mapped by {', '.join(words)}"
 
 
 class Tree(Struct, frozen=True):
@@ -76,10 +88,12 @@ class Tree(Struct, frozen=True):
     origin: str
     nofollow: bool = False
     """A link at the end of the path is what is cloned."""
+    map: MountMap | None = None
 
     def __str__(self) -> str:
         link = "link " if self.nofollow else ""
-        return f"{'recursive ' if self.recursive else ''}tree of {link}{self.path}"
+        mapped = f", {self.map}" if self.map is not None else ""
+        return f"{'recursive ' if self.recursive else ''}tree of {link}{self.path}{mapped}"
 
 
 class Directory(Struct, frozen=True):

@@ -92,6 +92,7 @@ def _directory_steps(draft: Draft) -> Iterator[Step]:
         yield from _procfs(draft)
     yield Rootfs(ORIGIN, path, fd, only_open=True)
     yield from nodes
+    yield from create_steps(draft)
     yield Pivot(ORIGIN, PIVOT_CHROOT)
 
 
@@ -160,9 +161,9 @@ def _root(draft: Draft) -> Iterator[Step]:
 
 def _owner(draft: Draft) -> tuple[int, int]:
     """Return the host's ids of the container's root."""
-    if draft.maps is None:
+    if draft.known_maps is None:
         return draft.host.euid, draft.host.egid
-    return _outside(draft.maps.uid), _outside(draft.maps.gid)
+    return _outside(draft.known_maps.uid), _outside(draft.known_maps.gid)
 
 
 def _outside(ranges: tuple[tuple[int, int, int], ...]) -> int:

@@ -52,6 +52,7 @@ from .resources import (
     ThrottleDevice,
     WeightDevice,
 )
+from .rules.idmaps import map_problems
 from .rules.sysctl import sysctl_namespace, sysctl_path
 from .seccomp import Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOperator, Syscall, SyscallArg
 from .state import ContainerProcessState, State, Status
@@ -137,6 +138,7 @@ __all__ = [
     "check_process",
     "check_resources",
     "sysctl_path",
+    "map_problems",
     "sysctl_namespace",
     "check_id",
     "ascii_int",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from plan_hosts import V2, compiled, names, namespaces, spec, steps, with_mount
 
 from aiocontainer.errors import SpecError, UnsupportedError
@@ -270,13 +269,6 @@ def test_links_may_be_source_and_target_themselves() -> None:
     copied = the_mount(mount("/m", "bind", "/l", "bind", "copy-symlink"))
     assert copied.flags & MOUNT_COPY_LINK
     assert copied.flags & MOUNT_SOURCE_NOFOLLOW
-
-
-def test_maps_of_a_mount_are_refused() -> None:
-    maps = (IDMapping(container_id=0, host_id=1, size=1),)
-    value = replace(mount("/m", "bind", "/data", "bind"), uid_mappings=maps, gid_mappings=maps)
-
-    assert refused(value) == "$.mounts[0].uidMappings"
 
 
 def test_the_order_of_the_list_is_kept() -> None:

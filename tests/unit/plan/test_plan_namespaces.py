@@ -151,10 +151,11 @@ def test_a_joined_namespace_must_not_be_the_hosts_if_it_is_changed(
     changes: dict[str, Any], type: str, origin: str
 ) -> None:
     joined = namespaces("mount", *({"uts", "ipc", "network"} - {type}), **{type: "/ns/x"})
-    plan = compiled(spec(namespaces=joined, **changes))
-
-    (file,) = [each for each in plan.fds if isinstance(each, NamespaceFile)]
-    assert file.foreign == (origin,)
+    value = spec(namespaces=joined, **changes)
+    compiled(value)
+    with pytest.raises(SpecError, match="would change the host") as caught:
+        compiled(value, own_namespaces=frozenset({type}))
+    assert caught.value.origin == origin
 
 
 # User namespaces.
