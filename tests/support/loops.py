@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import resource
 import time
 from typing import TYPE_CHECKING, Any
@@ -90,17 +91,30 @@ def is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
+def queued_s() -> float:
+    """How long our threads, together, have been runnable without running.  sched-stats.rst."""
+    total = 0
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError, IndexError), open(f"/proc/self/task/{task}/schedstat") as file:
+            total += int(file.read().split()[1])
+    return total / 1e9
+
+
 @contextlib.contextmanager
 def watch(limit_s: float) -> Iterator[None]:
     """Raise `BlockedError` at the end if a callback of asyncio's loop took longer than *limit_s*.
 
     Time that other processes took from us does not count: the thread must have used the processor
-    that long, or slept of its own will (a voluntary context switch) in a callback that long.
+    that long, or slept of its own will (a voluntary context switch) in a callback that long.  It also
+    sleeps for the interpreter's lock, and whoever has that may be waiting for a processor: so that
+    wait, of all our threads, is taken off.
     """
     blocked: list[str] = []
+    queued = queued_s()
     run = asyncio.Handle._run
 
     def timed(self: asyncio.Handle) -> None:
+        nonlocal queued
         wall, cpu = time.monotonic(), time.thread_time()
         slept = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
         callback = self._callback  # type: ignore[attr-defined]  # a cancelled handle forgets it
@@ -109,6 +123,9 @@ def watch(limit_s: float) -> Iterator[None]:
         if wall <= limit_s:
             return
         slept = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - slept
+        before, queued = queued, queued_s()
+        if wall - (queued - before) <= limit_s:
+            return
         if cpu > limit_s or slept:
             owner = getattr(callback, "__self__", callback)  # the task, when it is a task's step
             blocked.append(f"{wall * 1000:.0f} ms ({cpu * 1000:.0f} ms of processor): {owner!r}")
