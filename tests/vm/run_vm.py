@@ -30,7 +30,7 @@ PYTHON = {"trixie": "3.13", "bookworm": "3.11"}
 # What this machine has: a test that is skipped for one of these failed.
 REQUIRED = "root,userns,cgroup2,systemd,kernel,overlay,timens,busybox,user,compiled,runc,crun"
 
-DEFAULT_TESTS = ("tests/integration", "tests/conformance", "tests/stress")
+DEFAULT_TESTS = ("tests/integration", "tests/conformance")
 
 # Python runs ten times slower here than on the host, and the machine is not to blame.
 SLOWNESS = ("--blocked-ms=2000", "--patience-s=10", "-o", "timeout=240", "--durations=10")
