@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
-ID = "aioc-test-lifecycle"
+ID = f"aioc-test-{secrets.token_hex(4)}"
 
 
 def sleeper(rootfs: str) -> Spec:

@@ -12,6 +12,7 @@ import ctypes
 import json
 import os
 import resource
+import secrets
 import signal
 import socket
 import sys
@@ -100,11 +101,12 @@ async def descriptors_when_created(pid: int) -> dict[str, str]:
 
 async def work(request: Request) -> dict[str, Any]:
     lifetime = "detached" if request.detached else "owner"
-    report: dict[str, Any] = {}
+    id = f"aioc-test-{secrets.token_hex(4)}"
+    report: dict[str, Any] = {"id": id}
     async with Runtime(request.state, lifetime=lifetime) as runtime:  # type: ignore[arg-type]
         with tempfile.TemporaryFile() as output:
             container = await runtime.create(
-                "aioc-test-bad-parent",
+                id,
                 Spec.decode(request.spec),
                 stdout=output,
                 preserve_fds=request.preserve_fds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ async def test_bad_id_is_refused_before_anything_is_made(
     (outside / "x").mkdir(parents=True)
     async with (
         Runtime(str(outside / "state")) as runtime,
-        runtime.container(shell("sleep 60", rootfs), id="aioc-test-good") as good,
+        runtime.container(shell("sleep 60", rootfs), id=f"aioc-test-{secrets.token_hex(4)}") as good,
     ):
         before = everything(outside)
         with pytest.raises(SpecError) as caught:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import glob
 import os
-import signal
+import secrets
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
 HERE = os.path.dirname(__file__)
+ID = f"aioc-test-{secrets.token_hex(4)}"
 REFUSED = 125
 """Status of a helper that finds itself somewhere else than where we started it."""
 
@@ -58,7 +59,6 @@ def hostile(rootfs: str) -> str:
 
 
 MAGIC = ["/proc/self/exe", "/proc/1/exe", "/proc/thread-self/exe", "/bin/magic-link"]
-INTERPRETED = ["/bin/magic-script", "/bin/magic-program"]
 
 
 @pytest.mark.parametrize("program", MAGIC)
@@ -70,15 +70,21 @@ async def test_magic_link_is_no_program(runtime: Runtime, hostile: str, program:
             await container.exec([program])
 
 
-@pytest.mark.parametrize("program", INTERPRETED)
-async def test_magic_link_as_interpreter_ends_at_once(runtime: Runtime, hostile: str, program: str) -> None:
-    """The kernel itself follows it, to the helper's sealed image, which does nothing there."""
-    done = await runtime.run(Spec.default([program], rootfs=hostile))
-    assert done.exit.code == REFUSED or done.exit.signal is signal.SIGSEGV  # no interpreter, as it happens
+async def test_magic_link_as_interpreter_of_a_script(runtime: Runtime, hostile: str) -> None:
+    """The kernel itself follows it, to the helper's sealed image, which refuses to run there."""
+    done = await runtime.run(Spec.default(["/bin/magic-script"], rootfs=hostile))
+    assert done.exit.code == REFUSED
     async with runtime.container(shell("sleep 60", hostile)) as container:
-        process = await container.exec([program])
-        exit = await process.wait()
-        assert exit.code == REFUSED or exit.signal is signal.SIGSEGV
+        process = await container.exec(["/bin/magic-script"])
+        assert (await process.wait()).code == REFUSED
+
+
+async def test_magic_link_as_interpreter_of_a_program(runtime: Runtime, hostile: str) -> None:
+    """What the helper does in the place of a dynamic linker is anybody's guess; it ends, unchanged."""
+    done = await runtime.run(Spec.default(["/bin/magic-program"], rootfs=hostile), timeout_s=10)
+    assert done.exit.known
+    async with runtime.container(shell("sleep 60", hostile)) as container, asyncio.timeout(10):
+        await (await container.exec(["/bin/magic-program"])).wait()
 
 
 async def test_no_image_can_be_written_afterwards(rootfs: str, tmp_path: Path, snap: Leaks) -> None:
@@ -90,12 +96,12 @@ async def test_no_image_can_be_written_afterwards(rootfs: str, tmp_path: Path, s
     snap.watch(state)
     with output.open("wb") as file:
         async with Runtime(state, lifetime="detached") as runtime:
-            container = await runtime.create("aioc-test-thief", spec, stdin=PIPE, stdout=file)
+            container = await runtime.create(ID, spec, stdin=PIPE, stdout=file)
             await container.start()
             await caught(container, output)
     # The runtime, and with it the helper, is gone; standard input has ended.
     async with Runtime(state, lifetime="detached") as runtime:
-        container = await runtime.load("aioc-test-thief")
+        container = await runtime.load(ID)
         async with asyncio.timeout(20):
             await container.wait()
         assert await container.status() is Status.STOPPED

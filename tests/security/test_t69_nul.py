@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
+ID = f"aioc-test-{secrets.token_hex(4)}"
 Path = tuple[str | int, ...]
 
 
@@ -30,7 +32,7 @@ def document(rootfs: str) -> Any:
     linux = replace(
         base.linux,
         sysctl={"kernel.domainname": "x"},
-        cgroups_path="/aioc-test-nul",
+        cgroups_path=f"/{ID}",
         devices=(Device(path="/dev/fuse", type="c", major=10, minor=229),),
         namespaces=(*base.linux.namespaces, Namespace(type="time", path="/proc/self/ns/time")),
     )
@@ -72,7 +74,7 @@ async def test_every_string(runtime: Runtime, rootfs: str) -> None:
     for path, name in places:
         for text in ("\0", "\0/../../etc"):
             with pytest.raises(SpecError) as caught:
-                await runtime.create("aioc-test-nul", json.encode(changed(good, path, name=name, text=text)))
+                await runtime.create(ID, json.encode(changed(good, path, name=name, text=text)))
             assert caught.value.origin.startswith("$"), path
             assert os.listdir(runtime.root) == []
 
@@ -105,5 +107,5 @@ async def test_objects_are_checked_like_documents(runtime: Runtime, rootfs: str)
         with_process(base, cwd="/\0"),
     ):
         with pytest.raises(SpecError):
-            await runtime.create("aioc-test-nul", spec)
+            await runtime.create(ID, spec)
         assert os.listdir(runtime.root) == []

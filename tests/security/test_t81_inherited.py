@@ -23,18 +23,25 @@ STACK, CORE, FILES = resource.RLIMIT_STACK, resource.RLIMIT_CORE, resource.RLIMI
 
 
 @pytest.fixture(params=["init", "exec"])
-def found(request: pytest.FixtureRequest, bad_parent: Callable[..., dict[str, Any]], guestfs: str) -> Found:
-    """What a payload finds whose caller is strange in every way."""
+def report(
+    request: pytest.FixtureRequest, bad_parent: Callable[..., dict[str, Any]], guestfs: str
+) -> dict[str, Any]:
+    """How it went for a payload whose caller is strange in every way."""
     text = with_process(Spec.default(["guest"], rootfs=guestfs), env=("PATH=/bin", "GIVEN=yes"))
     if request.param == "init":
-        report = bad_parent(spec=text.encode().decode(), strange=True, groups=[4, 999])
-        assert "guest" in report, report
-        return report["guest"]  # type: ignore[no-any-return]
+        return bad_parent(spec=text.encode().decode(), strange=True, groups=[4, 999])
     text = text.with_args(["sleep", "60"])
-    report = bad_parent(spec=text.encode().decode(), strange=True, groups=[4, 999], exec={})
-    assert "exec" in report, report
-    assert report["exec"]["exit"] == 0
-    return report["exec"]["guest"]  # type: ignore[no-any-return]
+    entered = bad_parent(spec=text.encode().decode(), strange=True, groups=[4, 999], exec={})
+    assert "exec" in entered, entered
+    return {**entered, **entered["exec"]}
+
+
+@pytest.fixture
+def found(report: dict[str, Any]) -> Found:
+    """What the payload found itself to be."""
+    assert report.get("exit") == 0, report
+    guest: Found = report["guest"]
+    return guest
 
 
 def test_attributes(found: Found) -> None:
@@ -64,9 +71,9 @@ def test_session_is_its_own(found: Found) -> None:
     assert found["sid"] == found["pgid"] == found["pid"]
 
 
-def test_keyring_is_its_own(found: Found) -> None:
+def test_keyring_is_its_own(report: dict[str, Any], found: Found) -> None:
     kind, _, _, _, name = found["keyring"].split(";")
-    assert (kind, name) == ("keyring", "_ses.aioc-test-bad-parent")
+    assert (kind, name) == ("keyring", f"_ses.{report['id']}")
 
 
 def test_descriptors(found: Found) -> None:
