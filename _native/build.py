@@ -29,7 +29,15 @@ DIGEST_HEADER = "helper_digest.h"
 
 # Read by the compiler and by cffi alike: the one description of each constant and struct.
 SHARED_HEADERS = ("wire.h", "calls.h", "lib.h")
-LIBRARY_SOURCES = ("lib.c", "lib_spawn.c", "lib_mount.c", "lib_idmap.c", "lib_bpf.c", "decode.c")
+LIBRARY_SOURCES = (
+    "lib.c",
+    "lib_spawn.c",
+    "lib_mount.c",
+    "lib_idmap.c",
+    "lib_bpf.c",
+    "lib_program.c",
+    "decode.c",
+)
 
 STANDARD = ["-std=gnu11", "-D_GNU_SOURCE"]
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wformat=2", "-Wvla"]

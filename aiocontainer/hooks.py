@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import inspect
 import os
+import select
 import signal
-import subprocess
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct
@@ -117,59 +117,53 @@ async def run_hook(hook: Hook, state: bytes, *, origin: str, cwd: str, env: Mapp
 
 
 def _start(hook: Hook, state: bytes, origin: str, cwd: str, env: Mapping[str, str]) -> _Running:
-    """Start it, without a copy of our memory: vfork(2).  In a thread."""
+    """Start it.  In a thread."""
     ours, theirs = map(OwnedFd, os.pipe2(os.O_CLOEXEC))
     os.set_blocking(ours.fileno(), False)
     # A file, not a pipe: all of the state is there before anybody reads, and nobody has to.
-    with theirs, OwnedFd(native.sealed_plan(state, name="hook-state")) as stdin:
-        os.lseek(stdin.fileno(), 0, os.SEEK_SET)
+    with theirs, OwnedFd(native.sealed_plan(state, name="hook-state")) as file:
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
         try:
-            process = subprocess.Popen(
+            pid, pidfd = native.start_program(
+                hook.path,
                 hook.args or (hook.path,),
-                executable=hook.path,
-                stdin=stdin.fileno(),
-                stdout=theirs.fileno(),
-                stderr=subprocess.STDOUT,
-                cwd=cwd if os.path.isdir(cwd) else "/",  # a bundle may be gone before poststop
-                env=_environment(hook, env),
-                start_new_session=True,
+                _variables(hook, env),
+                directory=cwd if os.path.isdir(cwd) else "/",  # a bundle may be gone before poststop
+                input=file.fileno(),
+                output=theirs.fileno(),
             )
-        except (OSError, ValueError) as exc:  # not there, not executable; a NUL in a string
+        except (OSError, ValueError) as exc:
             ours.close()
             raise HookError(origin, None, problem=str(exc)) from exc
-    return _Running(process, ours)
+    return _Running(pid, OwnedFd(pidfd), ours)
 
 
-def _environment(hook: Hook, inherited: Mapping[str, str]) -> dict[str, str]:
+def _variables(hook: Hook, inherited: Mapping[str, str]) -> list[str]:
+    """Return NAME=VALUE of each; the last of several entries counts."""
     if hook.env is None:
-        return dict(inherited)
-    return {name: value for name, _, value in (entry.partition("=") for entry in hook.env)}
+        return [f"{name}={value}" for name, value in inherited.items()]
+    return list({entry.partition("=")[0]: entry for entry in hook.env}.values())
 
 
 class _Running:
     """A hook that was started: made in a thread, watched on the loop."""
 
-    def __init__(self, process: subprocess.Popen[bytes], output: OwnedFd) -> None:
-        """Take over *output*, which does not block."""
+    def __init__(self, pid: int, pidfd: OwnedFd, output: OwnedFd) -> None:
+        """Take over *pidfd*, and *output*, which does not block."""
         self.tail = b""
         self.returncode: int | None = None
-        """None: it has not ended, or somebody else has waited for all children of this process."""
+        """None: it has not ended; or nobody can tell, where somebody waits for all children."""
         self.ended = asyncio.Event()
-        self._process = process
+        self._pid = pid
+        self._pidfd = pidfd
         self._output = output
-        self._pidfd: OwnedFd | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        with contextlib.suppress(ProcessLookupError):  # waited for already, and not by us
-            self._pidfd = OwnedFd(os.pidfd_open(process.pid))
 
     def watch(self) -> None:
         """See from the running loop what it writes, and when it ends."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._output.fileno(), self._take_output)
-        if self._pidfd is None:
-            self.ended.set()
-        else:
-            self._loop.add_reader(self._pidfd.fileno(), self._reap)
+        self._loop.add_reader(self._pidfd.fileno(), self._reap)
 
     async def kill(self) -> None:
         """Kill it and its process group, and wait until it has ended."""
@@ -181,38 +175,43 @@ class _Running:
     def destroy(self) -> None:
         """Do the same in a thread, where nobody watches."""
         self._kill_group()
-        self._process.wait()
+        poll = select.poll()
+        poll.register(self._pidfd.fileno(), select.POLLIN)
+        if poll.poll(int(_KILL_S * 1000)):
+            self._collect()
         self.close()
 
     def close(self) -> None:
         """Stop watching."""
         for fd in (self._output, self._pidfd):
-            if fd is not None:
-                if self._loop is not None:
-                    self._loop.remove_reader(fd.fileno())
-                fd.close()
-        if self._process.returncode is None:  # it tells its destructor that nothing is left to do
-            self._process.returncode = -signal.SIGKILL if self.returncode is None else self.returncode
+            if self._loop is not None:
+                self._loop.remove_reader(fd.fileno())
+            fd.close()
 
     def _kill_group(self) -> None:
         """Signal the group while its leader is not reaped, so that the number is nobody else's."""
-        if self._pidfd is None or self.ended.is_set():
-            return
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd.fileno(), 0)
-            os.killpg(self._process.pid, signal.SIGKILL)
+            if not self.ended.is_set():
+                signal.pidfd_send_signal(self._pidfd.fileno(), 0)
+                os.killpg(self._pid, signal.SIGKILL)
 
     def _reap(self) -> None:
+        if not self._collect():
+            return
         assert self._loop is not None
-        assert self._pidfd is not None
-        with contextlib.suppress(ChildProcessError):
-            ended = native.wait_pidfd(self._pidfd.fileno())
-            if ended is None:
-                return
-            self.returncode = ended.code if ended.signal is None else -ended.signal
         self._loop.remove_reader(self._pidfd.fileno())
         self._drain()
         self.ended.set()
+
+    def _collect(self) -> bool:
+        """Take the status; False while it lives."""
+        try:
+            ended = native.wait_pidfd(self._pidfd.fileno())
+        except ChildProcessError:  # somebody else did
+            return True
+        if ended is not None:
+            self.returncode = ended.code if ended.signal is None else -ended.signal
+        return ended is not None
 
     def _drain(self) -> None:
         """Take what it wrote before its end; its children may still write, and are not waited for."""

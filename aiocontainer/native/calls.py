@@ -19,6 +19,7 @@ __all__ = [
     "open_tree",
     "openat2",
     "overlay",
+    "start_program",
     "user_namespace",
     "user_namespace_maps",
     "wait_pidfd",
@@ -63,6 +64,33 @@ def _checked(result: int, *names: str | bytes) -> int:
     if result < 0:
         raise OSError(-result, os.strerror(-result), *names)
     return result
+
+
+def start_program(
+    path: str, args: Sequence[str], env: Sequence[str], *, directory: str, input: int, output: int
+) -> tuple[int, int]:
+    """Start a program without copying this process, and return its pid and a pidfd, the caller's to close.
+
+    It gets *input* as descriptor 0, *output* as 1 and 2 and no other, and leads a session.  `OSError`
+    where it cannot be executed, `ValueError` for a NUL in a string.
+    """
+    pidfd = ffi.new("int *", -1)
+    (argv, *_kept), (envp, *_kept_too) = _vector(args), _vector(env)
+    pid: int = lib.lib_start_program(_text(path), argv, envp, _text(directory), input, output, pidfd)
+    return _checked(pid, path), pidfd[0]
+
+
+def _text(string: str) -> ffi.CData:
+    raw = os.fsencode(string)
+    if b"\0" in raw:
+        raise ValueError("a NUL character")
+    return ffi.new("char[]", raw)
+
+
+def _vector(strings: Sequence[str]) -> list[ffi.CData]:
+    """Return them as execve(2) takes them, followed by what has to be kept as long."""
+    kept = [_text(string) for string in strings]
+    return [ffi.new("char *[]", [*kept, ffi.NULL]), *kept]
 
 
 def wait_pidfd(pidfd: int) -> Exit | None:

@@ -7,18 +7,21 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import aiocontainer
 from aiocontainer import HookError
 from aiocontainer.hooks import Callbacks, inherited_environment, run_callback, run_hook
 from aiocontainer.spec import Hook, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.needs("compiled")
 
@@ -171,3 +174,39 @@ async def test_state_is_the_document(tmp_path: Path) -> None:
 
     await run(shell(f"cat > {tmp_path}/state"), encode(STATE))
     assert json.loads((tmp_path / "state").read_text())["status"] == "creating"
+
+
+async def test_ignored_sigchld() -> None:
+    """The status is known, or at least that it is not (before Linux 6.15)."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert (await failed(shell("exit 3"))).returncode in (3, None)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (0, 1), (0, 1, 2)], ids=str)
+def test_closed_standard_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    """Whatever numbers our descriptors have: the hook's are 0 to 2."""
+    code = """
+import asyncio, os, sys
+for number in map(int, sys.argv[2].split(",")):
+    os.close(number)
+from aiocontainer.hooks import run_hook
+from aiocontainer.spec import Hook
+script = f"cat > {sys.argv[1]}; set -- /proc/self/fd/*; echo $# >> {sys.argv[1]}"
+hook = Hook(path="/bin/sh", args=("sh", "-c", script))
+asyncio.run(run_hook(hook, b"state\\n", origin="", cwd="/", env={"PATH": os.environ["PATH"]}))
+os._exit(7)
+"""
+    arguments = [str(tmp_path / "seen"), ",".join(map(str, closed))]
+    package = str(Path(aiocontainer.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": package},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 7, done.stderr
+    assert (tmp_path / "seen").read_text() == "state\n4\n"  # the fourth is the shell's, for the pattern
