@@ -168,8 +168,9 @@ def _has_apparmor() -> bool:
 
 
 def _namespaces() -> frozenset[str]:
-    files = os.listdir("/proc/self/ns")
-    return frozenset(_NAMESPACE_FILES.get(file, file) for file in files) & NAMESPACES.keys()
+    # Not by listing the directory: who is not dumpable, having changed his user, may not.  proc(5)
+    names = {name: name for name in NAMESPACES} | {name: file for file, name in _NAMESPACE_FILES.items()}
+    return frozenset(name for name, file in names.items() if os.path.lexists(f"/proc/self/ns/{file}"))
 
 
 def _hard_limits() -> dict[str, int]:

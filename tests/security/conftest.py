@@ -144,8 +144,9 @@ def as_user(public_tmp: str) -> Callable[..., dict[str, Any]]:
     os.mkdir(state, 0o700)
     os.chown(state, USER, USER)
 
-    def run(spec: Spec, groups: tuple[int, ...] = ()) -> dict[str, Any]:
-        program = [sys.executable, os.path.join(HERE, "ordinary.py"), state, *map(str, groups)]
+    def run(spec: Spec, groups: tuple[int, ...] = (), *, dumpable: bool = True) -> dict[str, Any]:
+        arguments = [state, str(int(dumpable)), *map(str, groups)]
+        program = [sys.executable, os.path.join(HERE, "ordinary.py"), *arguments]
         done = subprocess.run(
             ["unshare", "--mount", "sh", "-c", PRELUDE, "sh", public_tmp, *program],
             input=spec.encode(),

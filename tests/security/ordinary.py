@@ -1,6 +1,8 @@
 """A program that becomes an ordinary user and reports the id maps and groups of a container.
 
-ordinary.py STATE [GROUP...] < config.json > report
+ordinary.py STATE DUMPABLE [GROUP...] < config.json > report
+
+Who has changed his user without exec(2) is not dumpable; DUMPABLE 1 makes him so again.
 """
 
 from __future__ import annotations
@@ -44,19 +46,18 @@ async def work(state: str, spec: Spec) -> dict[str, Any]:
         return report
 
 
-def become(user: int, groups: list[int]) -> None:
+def become(user: int, groups: list[int], dumpable: int) -> None:
     """Change the user for good, without exec(2): the interpreter may be where the user has no way to."""
     os.setgroups(groups)
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-    # Dumpable again, as a process of that user is.
-    assert ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) == 0
+    assert ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, dumpable, 0, 0, 0) == 0
 
 
 def main() -> None:
-    state, *groups = sys.argv[1:]
+    state, dumpable, *groups = sys.argv[1:]
     weaken()
-    become(USER, [int(group) for group in groups])
+    become(USER, [int(group) for group in groups], int(dumpable))
     try:
         report = asyncio.run(work(state, Spec.decode(sys.stdin.buffer.read())))
     except ContainerError as exc:

@@ -108,6 +108,14 @@ def test_by_the_tools(as_user: Callable[..., dict[str, Any]], guestfs: str, coun
 
 
 @pytest.mark.needs("uidmap")
+def test_by_an_application_that_is_not_dumpable(as_user: Callable[..., dict[str, Any]], guestfs: str) -> None:
+    """As one is that was started by root and has become somebody else: its /proc/self is root's."""
+    uids, gids = maps(1, root=USER), maps(1, root=USER)
+    report = as_user(spec(guestfs, uids, gids, "pid", "mount", "uts", "ipc"), dumpable=False)
+    assert report.get("uid_map") == [[0, USER, 1]], report
+
+
+@pytest.mark.needs("uidmap")
 def test_what_was_not_granted(as_user: Callable[..., dict[str, Any]], guestfs: str) -> None:
     report = as_user(
         spec(guestfs, maps(2, 900000, root=USER), maps(2, root=USER), "pid", "mount", "uts", "ipc")
