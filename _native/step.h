@@ -29,7 +29,7 @@ struct made_mount
   uint64_t mnt_id;    /* STATX_MNT_ID_UNIQUE where the kernel has it, else STATX_MNT_ID */
 };
 
-#define MAX_MADE_MOUNTS 1024
+#define MAX_MADE_MOUNTS WIRE_MAX_MOUNTS
 #define HOOK_STRINGS 2 /* of STEP_HOOK that come before argv */
 #define FD_NUMBERS (3 + WIRE_MAX_FDS) /* that STEP_FD may give: stdio and the preserved ones */
 

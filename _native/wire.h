@@ -17,6 +17,7 @@
 #define WIRE_MAX_STRINGS 65536
 #define WIRE_MAX_DATA 262144
 #define WIRE_MAX_FDS 240
+#define WIRE_MAX_MOUNTS 1024 /* that a plan makes */
 #define WIRE_MAX_TEXT 4096
 
 struct wire_plan

@@ -76,6 +76,7 @@ def probe() -> Host:
         cgroup_mode=mode,
         cgroup_hierarchies={key: hierarchy.point for key, hierarchy in hierarchies.items()},
         cgroup_own={key: hierarchy.own for key, hierarchy in hierarchies.items()},
+        cgroup_flags=hierarchies[""].flags if "" in hierarchies else (),
         cgroup_delegated=_may_make_cgroups(mode, hierarchies),
         subuid=_subordinate("/etc/subuid"),
         subgid=_subordinate("/etc/subgid"),

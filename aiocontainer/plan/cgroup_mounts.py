@@ -55,7 +55,9 @@ def _unified(draft: Draft, origin: str, target: str, attrs: int) -> Step:
     (nsdelegate and others) for the host too.  cgroup-v2.rst "Mounting".
     """
     if draft.namespaces.owns("cgroup"):
-        return Mount(origin, "cgroup2", "cgroup", target, attrs, flags=MOUNT_MAKE_DIR)
+        # A namespace that is joined may be the machine's first, where the options count.
+        data = draft.host.cgroup_flags if draft.namespaces.is_joined("cgroup") else ()
+        return Mount(origin, "cgroup2", "cgroup", target, attrs, flags=MOUNT_MAKE_DIR, data=data)
     mount = draft.host.cgroup_hierarchies.get("", "/sys/fs/cgroup")
     # Who is root in a user namespace may own its cgroup, but need not see the others: CVE-2023-25809.
     source = _own(draft, "", mount) if draft.in_user_namespace else mount

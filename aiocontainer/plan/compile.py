@@ -15,14 +15,14 @@ from ..errors import SpecError, UnsupportedError
 from ..spec import at, check, sysctl_path
 from .cgroup import cgroup_paths, cgroup_plan, cgroup_steps
 from .draft import Draft
-from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_STEPS
+from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_MOUNTS, WIRE_MAX_STEPS
 from .hooks import outside_hooks, start_steps
 from .labels import key_steps, procfs_steps
 from .namespaces import loopback_steps, name_steps, namespace_steps
 from .plan import GateSocket, Plan, Tree
 from .process import Payload, Sockets, check_terminal, raised_limits
 from .rootfs import read_only_root, rootfs_steps
-from .steps import Bind, Gate, Hook, Keyring, Pause, Reset, SetSid, Sysctl
+from .steps import Bind, Gate, Hook, Keyring, Mask, Mount, Pause, ReadOnly, Reset, SetSid, Sysctl
 from .unsupported import refuse_unsupported
 
 if TYPE_CHECKING:
@@ -113,6 +113,9 @@ def check_size(steps: Sequence[Step], fds: Sequence[PlanFd]) -> None:
     """Refuse what the helper would not take."""
     if len(steps) > WIRE_MAX_STEPS:
         raise UnsupportedError(f"a plan of {len(steps)} steps", needs=f"at most {WIRE_MAX_STEPS}", origin="$")
+    mounts = sum(isinstance(step, Mount | Bind | Mask | ReadOnly) for step in steps) + 1  # and a console
+    if mounts > WIRE_MAX_MOUNTS:
+        raise UnsupportedError(f"{mounts} mounts", needs=f"at most {WIRE_MAX_MOUNTS}", origin="$.mounts")
     if len(fds) > WIRE_MAX_FDS:
         raise UnsupportedError(f"passing {len(fds)} descriptors", needs=f"at most {WIRE_MAX_FDS}", origin="$")
 

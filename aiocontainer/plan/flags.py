@@ -101,6 +101,7 @@ S_IFBLK: Final = 0o060000
 # wire.h.
 WIRE_MAX_STEPS: Final = 4096
 WIRE_MAX_FDS: Final = 240
+WIRE_MAX_MOUNTS: Final = 1024
 WIRE_MAX_TEXT: Final = 4096
 
 PAUSE_MAPS: Final = 1

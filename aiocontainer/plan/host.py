@@ -68,6 +68,8 @@ class Host(Struct, frozen=True, kw_only=True):
     """v1: "cpu,cpuacct" or "name=systemd" to its mount point; "" is the unified hierarchy's."""
     cgroup_own: Mapping[str, str] = {}
     """The same keys to the path of our own cgroup in that hierarchy."""
+    cgroup_flags: tuple[str, ...] = ()
+    """Options of the unified hierarchy that a mount of it may change for all.  cgroup-v2.rst"""
     cgroup_delegated: bool = False
     """We may make cgroups where a container's would be."""
 

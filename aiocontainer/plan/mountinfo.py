@@ -107,6 +107,8 @@ class Hierarchy(NamedTuple):
     """Our own cgroup, as a path below `point`."""
     device: int
     """As `os.stat_result.st_dev`."""
+    flags: tuple[str, ...] = ()
+    """cgroup2: options of the whole hierarchy."""
 
 
 def find_hierarchies(mounts: Iterable[Mount], own: Mapping[str, str]) -> dict[str, Hierarchy]:
@@ -121,9 +123,15 @@ def find_hierarchies(mounts: Iterable[Mount], own: Mapping[str, str]) -> dict[st
         for mount in mounts:
             relative = _below(own[key], mount.root)
             if relative is not None and _carries(mount, key):
-                found[key] = Hierarchy(mount.point, relative, mount.device)
+                found[key] = Hierarchy(mount.point, relative, mount.device, _flags(mount))
                 break
     return found
+
+
+def _flags(mount: Mount) -> tuple[str, ...]:
+    if mount.type != "cgroup2":
+        return ()
+    return tuple(word for word in mount.super_options.split(",") if word not in {"rw", "ro"})
 
 
 def _carries(mount: Mount, key: str) -> bool:

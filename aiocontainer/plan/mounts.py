@@ -6,6 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import SpecError
 from .cgroup_mounts import cgroup_mount_steps
@@ -23,6 +24,7 @@ from .flags import (
     MOUNT_SOURCE_NOFOLLOW,
 )
 from .labels import mount_context, mount_label_steps
+from .layers import fitting
 from .mount_maps import mount_map
 from .mount_options import MOUNT_OPTIONS, MountOptions, parse_options, split_items
 from .paths import clean
@@ -174,8 +176,11 @@ def _is_new(draft: Draft, place: _Place) -> bool:
 
 
 def _bind(draft: Draft, place: _Place) -> Iterator[Step]:
-    options, origin = place.options, place.origin
     _refuse_data(place)
+    if _shows_cgroups(draft, place):
+        deeper = place.options.recursive_attrs | MOUNT_ATTR_RDONLY
+        place = replace(place, options=replace(place.options, recursive_attrs=deeper))
+    options, origin = place.options, place.origin
     if not place.mount.source:  # "bind" in one entry with others: the document's check sees whole entries
         raise SpecError("a bind mount needs one", origin=f"{origin}.source")
     if options.superblock:  # as runc: the kernel takes none of them for a bind
@@ -199,6 +204,20 @@ def _bind(draft: Draft, place: _Place) -> Iterator[Step]:
         fd,
     )
     yield from _afterwards(place, recursive=not deep)
+
+
+def _shows_cgroups(draft: Draft, place: _Place) -> bool:
+    """Whether a bind that is to be read-only brings along cgroups that would not be: CVE-2023-25809.
+
+    Root of a user namespace may own them, and "ro" alone holds for /sys itself.
+    """
+    options = place.options
+    return (
+        draft.in_user_namespace
+        and options.recursive
+        and bool(options.attrs & MOUNT_ATTR_RDONLY)
+        and clean(place.mount.source) in {"/sys", "/sys/fs", "/sys/fs/cgroup"}
+    )
 
 
 def _bind_flags(place: _Place, *, deep: bool) -> int:
@@ -262,6 +281,7 @@ def _host_filesystem(place: _Place) -> Step:
 
 def _new(draft: Draft, place: _Place) -> Iterator[Step]:
     options, fstype = place.options, place.mount.type
+    data = (*options.superblock, *_data(draft, place), *mount_context(draft, fstype, options.data))
     attrs = options.attrs | options.recursive_attrs  # a new file system is a tree of one mount
     if attrs & MOUNT_ATTR_RDONLY and fstype == "tmpfs":
         # Mount points and devices have to be made in it first.
@@ -275,7 +295,7 @@ def _new(draft: Draft, place: _Place) -> Iterator[Step]:
         attrs,
         options.propagation[0] if options.propagation else 0,
         _new_flags(place, attrs),
-        (*options.superblock, *_data(draft, place), *mount_context(draft, fstype, options.data)),
+        tuple(fitting(fstype, data, draft.host.kernel, f"{place.origin}.options")),
     )
     yield from mount_label_steps(draft, fstype, place.target)
     yield from _afterwards(place, recursive=False)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno as _errno
 import struct
 from typing import ClassVar, Final
 
@@ -59,6 +60,14 @@ def _detail(*words: list[str]) -> str:
 
 def _optional(flags: int) -> str:
     return ", if there" if flags & MOUNT_OPTIONAL else ""
+
+
+def _locked(errno: int, cleared: int) -> str:
+    """Say what EPERM means for a mount of the host in a user namespace: mount_namespaces(7)."""
+    if errno != _errno.EPERM or not cleared:
+        return ""
+    words = ", ".join(attr_words(0, cleared))
+    return f"what a mount has on the host is locked in a user namespace: leave out {words} to keep it"
 
 
 def _place(step: Mount | Bind) -> str:
@@ -158,6 +167,9 @@ class Bind(Step, frozen=True):
             data=struct.pack("=Q", major << 32 | minor) if self.flags & MOUNT_DEVICE_NODE else b"",
         )
 
+    def advice(self, errno: int) -> str:
+        return _locked(errno, self.cleared)
+
     def __str__(self) -> str:
         attrs = attr_words(self.attrs, self.cleared)
         if self.flags & MOUNT_SETATTR_RECURSIVE:
@@ -187,6 +199,9 @@ class SetAttr(Step, frozen=True):
         set_and_clear = self.attrs | self.cleared << 32
         strings = (self.target, *self.data)
         return Record(a=set_and_clear, b=self.propagation, c=self.flags, strings=strings)
+
+    def advice(self, errno: int) -> str:
+        return _locked(errno, self.cleared)
 
     def __str__(self) -> str:
         words = attr_words(self.attrs, self.cleared)

@@ -135,7 +135,7 @@ def test_hierarchies_of_a_hybrid_machine_cpuset_first() -> None:
         "cpuset": Hierarchy("/sys/fs/cgroup/cpuset", "/", 31),
         "name=systemd": Hierarchy("/sys/fs/cgroup/systemd", "/s", 37),
         "cpuacct,cpu": Hierarchy("/sys/fs/cgroup/cpu,cpuacct", "/", 29),
-        "": Hierarchy("/sys/fs/cgroup/unified", "/u", 38),
+        "": Hierarchy("/sys/fs/cgroup/unified", "/u", 38, ("nsdelegate",)),
     }
     assert next(iter(found)) == "cpuset"
     assert list(found)[-1] == ""

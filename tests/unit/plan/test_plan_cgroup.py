@@ -55,6 +55,13 @@ def test_a_systemd_path_needs_its_driver() -> None:
         compiled(spec(cgroups_path="user.slice:web:1"))
 
 
+def test_a_cgroup2_of_a_joined_namespace_keeps_the_options_of_the_hierarchy() -> None:
+    host = replace(V2, cgroup_flags=("nsdelegate", "memory_recursiveprot"))
+    joined = namespaces("mount", "pid", "uts", "ipc", cgroup="/ns/cgroup")
+    assert steps(compiled(spec(namespaces=joined), host), Mount)[-1].data == host.cgroup_flags
+    assert steps(compiled(spec(), host), Mount)[-1].data == ()
+
+
 def test_v1_is_entered_by_the_process_and_v2_at_birth() -> None:
     assert [step.hierarchy for step in steps(compiled(spec(), V1), JoinCgroup)] == [
         key for key in V1.cgroup_hierarchies if key

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import errno
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 from plan_hosts import V2, compiled, names, namespaces, spec, steps, with_mount
 
-from aiocontainer.errors import SpecError, UnsupportedError
+from aiocontainer.errors import BootstrapError, SpecError, UnsupportedError
 from aiocontainer.plan.flags import (
     MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_NOSUID,
@@ -48,6 +50,9 @@ from aiocontainer.plan.steps import (
 )
 from aiocontainer.spec import ConsoleSize, IDMapping, Root
 from aiocontainer.spec import Mount as SpecMount
+
+if TYPE_CHECKING:
+    from aiocontainer.plan.host import Host
 
 
 def mount(destination: str = "/m", type: str = "", source: str = "", *options: str) -> SpecMount:
@@ -234,6 +239,71 @@ def test_remount_never_changes_a_file_system_of_the_host() -> None:
     with pytest.raises(SpecError) as caught:
         compiled(with_mount(bound, mount("/m", "", "", "remount", "sync")))
     assert caught.value.origin == "$.mounts[1].options"
+
+
+# Options that are too long.
+
+LONG = [f"/{letter * 99}" for letter in "abcd"]
+
+
+def layers(text: str, host: Host = V2) -> tuple[str, ...]:
+    plan = compiled(with_mount(mount("/m", "overlay", "overlay", f"lowerdir={text}", "userxattr")), host)
+    data: tuple[str, ...] = steps(plan, Mount)[0].data
+    return data
+
+
+def test_layers_that_are_too_long_together_are_given_one_by_one() -> None:
+    newer = replace(V2, kernel=(6, 7))
+    assert layers(":".join(LONG), newer) == (*(f"lowerdir+={each}" for each in LONG), "userxattr")
+    escaped = "\\:".join(LONG[:2])
+    assert layers(f"{escaped}:{LONG[2]}::{LONG[3]}", newer)[:3] == (
+        f"lowerdir+={LONG[0]}:{LONG[1]}",
+        f"lowerdir+={LONG[2]}",
+        f"datadir+={LONG[3]}",
+    )
+    assert layers(":".join(LONG[:2]))[0] == f"lowerdir={LONG[0]}:{LONG[1]}"
+
+
+def test_older_kernels_cannot_take_them() -> None:
+    with pytest.raises(UnsupportedError, match=r"Linux 6\.7"):
+        layers(":".join(LONG))
+
+
+@pytest.mark.parametrize("option", [f"upperdir=/{'x' * 300}", f"lowerdir=/{'x' * 300}:/y", "x" * 300])
+def test_one_value_is_too_long(option: str) -> None:
+    with pytest.raises(SpecError, match="longer than 255 bytes") as caught:
+        compiled(with_mount(mount("/m", "overlay", "overlay", option)), replace(V2, kernel=(6, 7)))
+    assert caught.value.origin == "$.mounts[0].options"
+
+
+def test_too_many_mounts_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="at most 1024") as caught:
+        compiled(with_mount(*(mount(f"/{number}", "tmpfs", "tmpfs") for number in range(1024))))
+    assert caught.value.origin == "$.mounts"
+
+
+# What a user namespace may not do.
+
+
+def test_what_is_locked_is_told() -> None:
+    bind = the_mount(mount("/m", "bind", "/data", "rbind", "rw", "exec"))
+    assert "leave out rw, exec to keep it" in str(BootstrapError(bind, errno.EPERM, call="mount_setattr"))
+    assert BootstrapError(bind, errno.ENOENT).advice == ""
+    assert BootstrapError(the_mount(mount("/m", "bind", "/data", "ro")), errno.EPERM).advice == ""
+
+
+@pytest.mark.parametrize("source", ["/sys", "/sys/fs/cgroup/"])
+def test_cgroups_that_a_bind_brings_along_are_read_only_too(source: str) -> None:
+    """CVE-2023-25809: root of a user namespace may own some of them."""
+    maps = (IDMapping(container_id=0, host_id=100000, size=65536),)
+    types = namespaces("mount", "pid", "uts", "ipc", "user")
+    bound = mount("/sys", "none", source, "rbind", "nosuid", "ro")
+    inside = compiled(with_mount(bound, namespaces=types, uid_mappings=maps, gid_mappings=maps))
+    outside = compiled(with_mount(bound))
+
+    sealed = SetAttr("$.mounts[0]", "/sys", MOUNT_ATTR_RDONLY, flags=MOUNT_SETATTR_RECURSIVE)
+    assert sealed in steps(inside, SetAttr)
+    assert sealed not in steps(outside, SetAttr)
 
 
 # Copies and links.
