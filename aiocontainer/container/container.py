@@ -395,12 +395,12 @@ class Container:
         async with self._turn:
             after(await self.status(), "start", id=self.id)
             async with self._stopped_by_failure(hooking, Exception):
-                await hooking.before_start(self.pid)
+                await hooking.before_start(self._record.pid)
             going = asyncio.ensure_future(self._go_through())
             async with self._stopped_by_failure(hooking, HookError, going):
                 await asyncio.shield(going)
         async with self._stopped_by_failure(hooking, Exception):
-            await hooking.after_start(self.pid)
+            await hooking.after_start(self._record.pid)
 
     @contextlib.asynccontextmanager
     async def _stopped_by_failure(

@@ -288,6 +288,16 @@ async def test_what_hooks_do_reaches_the_container(
     assert os.listdir(f"{rootfs}/extra") == []
 
 
+async def test_program_that_is_gone_at_once(
+    runtime: Runtime, spec: Callable[..., Spec], shared: Path
+) -> None:
+    """Poststart hooks run all the same, and are told which process it was."""
+    container = await runtime.create(ID, spec("true", poststart=hook(f"sleep 0.1; cat > {shared}/state")))
+    pid = container.pid
+    await container.start()
+    assert json.loads((shared / "state").read_text())["pid"] == pid
+
+
 # Loaded by others ------------------------------------------------------------------------------------
 
 
