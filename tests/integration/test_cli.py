@@ -340,9 +340,12 @@ def test_exec_detached(cli: Cli, sleeper: str, tmp_path: Path) -> None:
     assert os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(f"/proc/{cli.state(sleeper)['pid']}/ns/mnt")
 
 
-@pytest.mark.parametrize(
-    "option", [["--apparmor", "x"], ["--process-label", "x"], ["--cgroup", "x"], ["--ignore-paused"]]
-)
+@pytest.mark.parametrize("option", ["--apparmor", "--process-label"])
+def test_exec_names_the_label_that_it_cannot_give(cli: Cli, sleeper: str, option: str) -> None:
+    assert "aioc-none" in cli.fail("exec", option, "aioc-none", sleeper, "true", status=255)
+
+
+@pytest.mark.parametrize("option", [["--cgroup", "x"], ["--ignore-paused"]])
 def test_exec_refuses_what_it_cannot_do(cli: Cli, sleeper: str, option: list[str]) -> None:
     assert option[0] in cli.fail("exec", *option, sleeper, "true", status=255)
 
