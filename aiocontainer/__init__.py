@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from ._features import features
     from .console import Pty
     from .container import Completed, Container, ExitStatus, OomVerdict, Process, Status
     from .container.container import ContainerState
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Runtime",
     "run",
+    "features",
     "Container",
     "ContainerState",
     "Process",
@@ -88,6 +90,7 @@ _HOMES: Final = {
     "Command": "container.source",
     "Callbacks": "hooks",
     "Plan": "plan.plan",
+    "features": "_features",
     "Spec": "spec",
     "Mount": "spec",
     "Resources": "spec",

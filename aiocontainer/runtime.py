@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from ._aio import finish, in_thread
+from ._features import features
 from .container import Completed, Container
 from .container.environment import Environment
 from .container.finding import Found, find, remove_damaged
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .container.stdio import Redirect
     from .hooks import Callbacks
     from .plan.plan import Plan
+    from .spec import Features
 
 __all__ = ["Runtime"]
 
@@ -191,6 +193,11 @@ class Runtime:
             joined_maps=joined.maps,
         )
         return compile_plan(spec, host, options)
+
+    @staticmethod
+    def features() -> Features:
+        """Return what this build can do, whatever the machine has.  OCI features.md."""
+        return features()
 
     # Finding ----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""spec and plan: what needs neither privilege nor a running container."""
+"""spec, plan and features: what needs neither privilege nor a running container."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .arguments import UsageError
 if TYPE_CHECKING:
     from .arguments import Invocation
 
-__all__ = ["plan", "spec"]
+__all__ = ["features", "plan", "spec"]
 
 
 def spec(call: Invocation) -> int:
@@ -35,4 +35,13 @@ def plan(call: Invocation) -> int:
     from aiocontainer import Runtime
 
     print(Runtime(root=call.program.root).plan(call.operands[0]).listing())
+    return 0
+
+
+def features(call: Invocation) -> int:  # noqa: ARG001 - every command has it
+    """Print what can be asked of this program."""
+    from aiocontainer import features as document
+    from aiocontainer.spec import encode_pretty
+
+    print(encode_pretty(document()).decode(), end="")
     return 0

@@ -234,4 +234,12 @@ COMMANDS = (
         (1, 1),
         (HELP,),
     ),
+    Command(
+        "features",
+        "documents:features",
+        "",
+        "print what this program can do, as the OCI's features document; needs no privilege",
+        (0, 0),
+        (HELP,),
+    ),
 )

@@ -1,10 +1,20 @@
 """OCI documents as frozen values: decode, encode, and the checks that need only the document."""
 
+from .annotations import UNSAFE_ANNOTATIONS
 from .check import check, check_process, check_resources, problems
 from .decode import decode_features, decode_process, decode_resources, decode_spec, decode_state
 from .default import DEFAULT_CAPABILITIES, DEFAULT_ENV, default_spec, rootless, rootless_spec
 from .document import at, encode, encode_pretty, verify
-from .features import CgroupFeatures, Feature, Features, LinuxFeatures, MountExtensions, SeccompFeatures
+from .features import (
+    CgroupFeatures,
+    Feature,
+    Features,
+    IntelRdtFeatures,
+    LinuxFeatures,
+    MemoryPolicyFeatures,
+    MountExtensions,
+    SeccompFeatures,
+)
 from .ids import ascii_int, check_id, parse_list, parse_user
 from .linux import (
     Device,
@@ -22,7 +32,7 @@ from .linux import (
     TimeOffset,
     TimeOffsets,
 )
-from .model import OCI_VERSION, Hook, Hooks, Mount, Root, Spec
+from .model import OCI_VERSION, OCI_VERSION_MIN, Hook, Hooks, Mount, Root, Spec
 from .process import (
     CAPABILITIES,
     Capabilities,
@@ -116,8 +126,12 @@ __all__ = [
     "CgroupFeatures",
     "SeccompFeatures",
     "MountExtensions",
+    "IntelRdtFeatures",
+    "MemoryPolicyFeatures",
     "Feature",
     "OCI_VERSION",
+    "OCI_VERSION_MIN",
+    "UNSAFE_ANNOTATIONS",
     "CAPABILITIES",
     "DEFAULT_CAPABILITIES",
     "DEFAULT_ENV",

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["SYSTEMD_PROPERTY", "gvariant_text"]
+__all__ = ["SYSTEMD_PROPERTY", "UNSAFE_ANNOTATIONS", "gvariant_text"]
 
 SYSTEMD_PROPERTY = "org.systemd.property."  # runc systemd-properties.md
+
+# Whoever may set these, as an image does whose labels become annotations, may weaken isolation or
+# mislead others.  A name that ends with a dot stands for all that begin with it.
+UNSAFE_ANNOTATIONS = (
+    "bundle",  # reserved: engines take it for the path of the bundle
+    "org.criu.config",  # a file of options for a checkpoint
+    SYSTEMD_PROPERTY,  # what the service manager does with the container's unit
+)
 
 # GVariant text, as far as its beginning tells it from a bare word.
 _GVARIANT = re.compile(

@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from msgspec import field
 
 from .base import Object
-from .linux import NamespaceType
+from .linux import MemoryPolicyFlag, MemoryPolicyMode, NamespaceType
 from .seccomp import SeccompAction, SeccompArch, SeccompFlag, SeccompOperator
 
 __all__ = [
     "CgroupFeatures",
     "Feature",
     "Features",
+    "IntelRdtFeatures",
     "LinuxFeatures",
+    "MemoryPolicyFeatures",
     "MountExtensions",
     "SeccompFeatures",
 ]
@@ -22,6 +24,20 @@ class Feature(Object, frozen=True, kw_only=True):
     """Something that is there or not; None is unknown."""
 
     enabled: bool | None = None
+
+
+class IntelRdtFeatures(Feature, frozen=True, kw_only=True):
+    """Members of `intelRdt` that not every runtime has."""
+
+    schemata: bool | None = None
+    monitoring: bool | None = None
+
+
+class MemoryPolicyFeatures(Object, frozen=True, kw_only=True):
+    """The words of a memory policy."""
+
+    modes: tuple[MemoryPolicyMode, ...] = ()
+    flags: tuple[MemoryPolicyFlag, ...] = ()
 
 
 class CgroupFeatures(Object, frozen=True, kw_only=True):
@@ -60,8 +76,8 @@ class LinuxFeatures(Object, frozen=True, kw_only=True):
     seccomp: SeccompFeatures | None = None
     apparmor: Feature | None = None
     selinux: Feature | None = None
-    intel_rdt: Feature | None = None
-    memory_policy: Feature | None = None
+    intel_rdt: IntelRdtFeatures | None = None
+    memory_policy: MemoryPolicyFeatures | None = None
     mount_extensions: MountExtensions | None = None
     net_devices: Feature | None = None
 

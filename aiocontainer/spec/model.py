@@ -13,9 +13,10 @@ from .document import MAX_BYTES, decode_document, encode
 from .linux import IDMapping, Linux
 from .process import Process, User, words
 
-__all__ = ["OCI_VERSION", "Hook", "Hooks", "Mount", "Root", "Spec"]
+__all__ = ["OCI_VERSION", "OCI_VERSION_MIN", "Hook", "Hooks", "Mount", "Root", "Spec"]
 
 OCI_VERSION = "1.3.0"  # what we write; every 1.x is read
+OCI_VERSION_MIN = "1.0.0"
 
 
 class Root(Object, frozen=True, kw_only=True):

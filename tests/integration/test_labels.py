@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 from support import needs
 
-from aiocontainer import BootstrapError, Spec, UnsupportedError
+from aiocontainer import BootstrapError, Mount, Spec, UnsupportedError
 from aiocontainer.spec import IDMapping, Namespace
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def profiles() -> Iterator[tuple[str, str]]:
 
 
 def confined(rootfs: str, script: str, **changes: Any) -> Spec:
-    spec = Spec.default(["sh", "-c", script], rootfs=rootfs)
+    spec = Spec.default(["sh", "-c", script], rootfs=rootfs).with_mount(Mount.tmpfs("/tmp"))
     assert spec.process is not None
     return replace(spec, process=replace(spec.process, **changes))
 

@@ -17,6 +17,7 @@ LEVELS = {
     "spec": 1,
     "plan": 2,
     "native": 3,
+    "_features": 3,
     "probe": 4,
     "cgroups": 4,
     "events": 4,
