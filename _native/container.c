@@ -131,6 +131,14 @@ settle_created (struct context *ctx)
 }
 
 int
+meet (const struct step *s, struct context *ctx)
+{
+  int result = checked (ctx, CALL_SENDMSG, say_paused (s, ctx));
+
+  return result < 0 ? result : checked (ctx, CALL_READ, wait_for_proceed (ctx));
+}
+
+int
 do_pause (const struct step *s, struct context *ctx)
 {
   int result = s->a == PAUSE_CREATED ? settle_created (ctx) : 0;
@@ -139,9 +147,7 @@ do_pause (const struct step *s, struct context *ctx)
     return result;
   if (s->b != 0)
     (void) sys_prctl (PR_SET_DUMPABLE, 1, 0, 0, 0); /* user_namespaces(7): who may write the maps */
-  result = checked (ctx, CALL_SENDMSG, say_paused (s, ctx));
-  if (result == 0)
-    result = checked (ctx, CALL_READ, wait_for_proceed (ctx));
+  result = meet (s, ctx);
   stay_undumpable ();
   return result;
 }
@@ -258,6 +264,7 @@ run_step (const struct step *s, struct context *ctx)
     case STEP_NO_NEW_PRIVS: return do_no_new_privs (s, ctx);
     case STEP_PROGRAM: return do_program (s, ctx);
     case STEP_EXEC: return do_exec (s, ctx);
+    case STEP_SECCOMP: return do_seccomp (s, ctx);
     case STEP_HOOK: return do_hook (s, ctx);
     case STEP_AFFINITY: return do_affinity (s, ctx);
     case STEP_SCHEDULER: return do_scheduler (s, ctx);

@@ -8,6 +8,8 @@
 
 #include "decode.h"
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -16,6 +18,10 @@
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
+#endif
+
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5) /* Linux 5.19 */
 #endif
 
 #define RECORD_ALIGNMENT 8
@@ -38,6 +44,10 @@
 #define SCHED_ATTR_SIZE 56 /* SCHED_ATTR_SIZE_VER1 */
 #define MASK_WORD sizeof (uint64_t)
 #define MASK_SIZE 8192 /* bytes: 64 Ki CPUs or nodes */
+/* Not TSYNC: the helper has no other thread that the filter is for.  */
+#define FILTER_FLAGS                                                                                         \
+  ((uint64_t) SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW | SECCOMP_FILTER_FLAG_NEW_LISTENER    \
+   | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
 #define CAPABILITY_WORDS (4 * sizeof (uint64_t))
 #define STRINGS(min, max) .strings_min = (min), .strings_max = (max)
 #define DATA(unit, min, max) .data_unit = (unit), .data_min = (min), .data_max = (max)
@@ -116,6 +126,11 @@ static const struct rule rules[] = {
   [STEP_NO_NEW_PRIVS] = { .known = true },
   [STEP_PROGRAM] = { .known = true, STRINGS (1, WIRE_MAX_STRINGS) },
   [STEP_EXEC] = { .known = true, .a = U32, STRINGS (1, WIRE_MAX_STRINGS) },
+  [STEP_SECCOMP] = { .known = true,
+                     .a = FILTER_FLAGS,
+                     .b = FLAG,
+                     DATA (sizeof (struct sock_filter), sizeof (struct sock_filter),
+                           BPF_MAXINSNS * sizeof (struct sock_filter)) },
 
   [STEP_HOOK] = { .known = true,
                   .a = U32,
@@ -314,6 +329,7 @@ values_fit (const struct step *s)
     case STEP_CWD:
     case STEP_NO_NEW_PRIVS:
     case STEP_PROGRAM:
+    case STEP_SECCOMP:
     case STEP_AFFINITY:
     case STEP_IO_PRIORITY:
     case STEP_MEMORY_POLICY:

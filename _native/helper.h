@@ -33,6 +33,13 @@ _Noreturn void spawner_main (int control, const struct caller_limits *limits);
 /* container.c: run the plan.  */
 _Noreturn void container_main (const struct job *job, const struct caller_limits *limits);
 
+/* container.c: answer PAUSED with ctx->sendfd, which is closed, and wait for PROCEED.  */
+int meet (const struct step *s, struct context *ctx);
+
+/* steps_seccomp.c: execve(2) of ctx->program, under the filter that waits for it.  Returns only a
+   failure.  */
+int execute (struct context *ctx, char *const argv[], char *const envp[]);
+
 /* message.c: one reply, with a descriptor unless it is -1.  0 or -errno; never blocks for long,
    the other side reads.  */
 int send_reply (int socket, const struct wire_reply *reply, int fd);

@@ -73,5 +73,59 @@ int lib_attach_device_filter (int cgroup, int program);
 /* The magic number of a descriptor's file system.  statfs(2) */
 int64_t lib_filesystem_type (int fd);
 
+/* libseccomp, opened at the first call; until one has succeeded, no other function that needs it may
+   be called.  -ENOENT: it is not installed; -ENOSYS: it is too old.  */
+struct lib_seccomp
+{
+  uint32_t version; /* major << 16 | minor << 8 | micro */
+  uint32_t api;     /* what of it this kernel can do.  seccomp_api_get(3) */
+  uint32_t native;  /* the architecture, as an audit token */
+};
+int lib_seccomp_open (struct lib_seccomp *found);
+
+/* The token of an architecture, "x86_64"; 0 if libseccomp does not know it.  */
+uint32_t lib_seccomp_arch (const char *name);
+
+/* The number of a system call.  Negative numbers below -1 stand for calls that the architecture has
+   not, or only as part of another; -1 if libseccomp does not know it.  With arch 0 the native one.  */
+int lib_seccomp_number (uint32_t arch, const char *name);
+int lib_seccomp_name (uint32_t arch, int number, char *buf, size_t size);
+
+#define LIB_SECCOMP_ARGS 6
+
+struct lib_seccomp_arg
+{
+  uint32_t index;
+  uint32_t op; /* SCMP_CMP_* */
+  uint64_t value;
+  uint64_t value_two;
+};
+
+/* When all conditions hold.  */
+struct lib_seccomp_rule
+{
+  int32_t number;  /* native */
+  uint32_t action; /* SECCOMP_RET_* with its data */
+  uint32_t count;  /* of conditions */
+  uint32_t reserved;
+  struct lib_seccomp_arg args[LIB_SECCOMP_ARGS];
+};
+
+struct lib_seccomp_profile
+{
+  uint32_t default_action;
+  uint32_t arch_count; /* beside the native one, which may be among them */
+  uint32_t rule_count;
+  const uint32_t *arches;
+  const struct lib_seccomp_rule *rules;
+};
+
+/* A memfd with the filter as an array of struct sock_filter; or -errno as libseccomp gives it, and
+   *refused is the architecture, or, counted on from these, the rule that it did not take.  */
+int lib_seccomp_build (const struct lib_seccomp_profile *profile, uint32_t *refused);
+
+/* 1 if seccomp(2) knows these SECCOMP_FILTER_FLAG_*, all of them.  */
+int lib_seccomp_knows (unsigned int flags);
+
 /* decode.c, for tests: is this a plan?  */
 int plan_check (const void *buf, size_t size, uint32_t fds, uint32_t *step);

@@ -58,6 +58,7 @@ struct context
   uint32_t umask;             /* of the payload */
   bool pivoted;
   struct late_limit core, files; /* RLIMIT_CORE, RLIMIT_NOFILE; core starts as the caller's */
+  struct step filter;  /* a STEP_SECCOMP that waits for execve(2); op 0 is none */
   bool in_userns;                /* STEP_NS_ROOT has run */
   bool joined;                   /* STEP_JOIN_NS has run: others share a namespace with us */
   uint32_t call;                 /* enum wire_call of the last failure */
@@ -140,6 +141,8 @@ int do_memory_policy (const struct step *s, struct context *ctx);
 int do_personality (const struct step *s, struct context *ctx);
 
 int do_label (const struct step *s, struct context *ctx); /* steps_label.c */
+
+int do_seccomp (const struct step *s, struct context *ctx); /* steps_seccomp.c */
 
 /* path.c: the only place where paths below the rootfs are resolved.  */
 

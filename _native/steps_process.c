@@ -420,5 +420,5 @@ do_exec (const struct step *s, struct context *ctx)
     return result;
   (void) umask ((mode_t) ctx->umask);
   (void) signal (SIGPIPE, SIG_DFL);
-  return checked (ctx, CALL_EXECVE, sys_execve (ctx->program, argv, envp));
+  return execute (ctx, argv, envp);
 }

@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -605,6 +607,13 @@ static inline int
 sys_set_mempolicy (int mode, const unsigned long *nodes, unsigned long size)
 {
   return sys_result (syscall (SYS_set_mempolicy, mode, nodes, size));
+}
+
+/* seccomp(2) SECCOMP_SET_MODE_FILTER.  The listener with SECCOMP_FILTER_FLAG_NEW_LISTENER.  */
+static inline int
+sys_seccomp_filter (unsigned long flags, const struct sock_fprog *program)
+{
+  return sys_result (syscall (SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program));
 }
 
 static inline int

@@ -91,6 +91,7 @@ enum wire_op
   STEP_NO_NEW_PRIVS = 57,
   STEP_PROGRAM = 58,  /* [strings candidates, best first] the first that is an executable file */
   STEP_EXEC = 59,     /* [a argc; strings argv, then envp] close everything else and execve(2); nothing may follow */
+  STEP_SECCOMP = 60,  /* [a SECCOMP_FILTER_FLAG_*, b 1: later, as the last call before execve(2); data struct sock_filter] load a filter, once; with NEW_LISTENER answer PAUSED with the listener, wait for PROCEED */
   /* Programs of others on the way.  */
   STEP_HOOK = 70,     /* [a argc, b timeout in ms or 0, c where in the data the pid belongs; strings path, directory or "", argv, then envp; data the state document but for the pid] run it to its end; it must end with 0 */
   /* What the process gets of the machine's CPUs and memory.  */

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
         NotFoundError,
         NotRunningError,
         PausedError,
+        RequestGoneError,
         SpecError,
         StateCorruptError,
         StateError,
         SystemdError,
         UnsupportedError,
     )
+    from .events import SeccompNotifications, SeccompRequest
     from .hooks import Callbacks
     from .oneshot import run
     from .plan.plan import Plan
@@ -53,6 +55,8 @@ __all__ = [
     "Command",
     "Callbacks",
     "Plan",
+    "SeccompNotifications",
+    "SeccompRequest",
     "Spec",
     "Mount",
     "Resources",
@@ -67,6 +71,7 @@ __all__ = [
     "NotFoundError",
     "NotRunningError",
     "PausedError",
+    "RequestGoneError",
     "SpecError",
     "StateCorruptError",
     "StateError",
@@ -90,6 +95,8 @@ _HOMES: Final = {
     "Command": "container.source",
     "Callbacks": "hooks",
     "Plan": "plan.plan",
+    "SeccompNotifications": "events",
+    "SeccompRequest": "events",
     "features": "_features",
     "Spec": "spec",
     "Mount": "spec",

@@ -24,6 +24,7 @@ __all__ = [
     "NotFoundError",
     "NotRunningError",
     "PausedError",
+    "RequestGoneError",
     "SpecError",
     "StateCorruptError",
     "StateError",
@@ -192,6 +193,18 @@ class SystemdError(ContainerError, OSError):
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.operation}{unit}: {self.message} ({self.name})"
+
+
+class RequestGoneError(ContainerError, LookupError):
+    """Nobody waits any more for the answer about a system call; `pid` called `number`."""
+
+    def __init__(self, pid: int, number: int) -> None:
+        super().__init__(pid, number)
+        self.pid = pid
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"process {self.pid} no longer waits in system call {self.number}"
 
 
 class HookError(ContainerError, RuntimeError):

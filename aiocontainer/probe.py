@@ -32,6 +32,8 @@ IdMap = tuple[tuple[int, int, int], ...]
 _MAX_SUBID_BYTES: Final = 1 << 20
 _AT_FDCWD: Final = -100
 _MFD_EXEC: Final = 0x10
+_FILTER_FLAGS: Final = 6  # how many SECCOMP_FILTER_FLAG_* there are
+_NEW_LISTENER: Final = 8
 _NAMESPACE_FILES: Final[Mapping[str, str]] = {"mnt": "mount", "net": "network"}  # where OCI differs
 
 # Never from $PATH: what is found runs with the privileges of its set-user-ID bit, on our behalf.
@@ -70,6 +72,7 @@ def probe() -> Host:
         mount_setattr=kernel >= (5, 12),
         mount_id_unique=kernel >= (6, 8),
         memfd_exec_seal=_works(lambda: os.memfd_create("aiocontainer-probe", os.MFD_CLOEXEC | _MFD_EXEC)),
+        seccomp_flags=_seccomp_flags(),
         has_kcore=os.path.exists("/proc/kcore"),
         apparmor=_has_apparmor(),
         selinux="selinuxfs" in filesystems,  # registered only where the module is enabled
@@ -177,6 +180,12 @@ def _namespaces() -> frozenset[str]:
 def _hard_limits() -> dict[str, int]:
     limits = {name: resource.getrlimit(number)[1] for name, number in RLIMITS.items()}
     return {name: RLIM_INFINITY if hard == resource.RLIM_INFINITY else hard for name, hard in limits.items()}
+
+
+def _seccomp_flags() -> int:
+    flags = [1 << bit for bit in range(_FILTER_FLAGS)]
+    # One of them is about the listener, and refused without.
+    return sum(each for each in flags if any(map(native.knows_filter_flags, (each, each | _NEW_LISTENER))))
 
 
 def _works(call: Callable[[], int]) -> bool:

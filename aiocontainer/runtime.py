@@ -19,6 +19,7 @@ from .container.setup import CreateOptions, Setup
 from .container.source import Command, Source, load_source
 from .container.stdio import Redirects
 from .errors import ContainerError, NotFoundError, SpecError, StateCorruptError, UnsupportedError
+from .events import SeccompNotifications
 from .plan.compile import compile_plan
 from .plan.options import Options
 from .probe import probe
@@ -108,11 +109,14 @@ class Runtime:
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         callbacks: Callbacks | None = None,
+        seccomp_listener: bool = False,
     ) -> Container:
         """Create a container whose init waits to be started.  OCI runtime.md "Create".
 
         *source* is a bundle directory, a `Spec`, the bytes of a ``config.json``, or a `Command`; it is read
         once.  *callbacks* are awaited where hooks run.
+        With *seccomp_listener* this application answers, by `Container.seccomp_notifications`, for system
+        calls with SCMP_ACT_NOTIFY.
         Raises `SpecError` or `UnsupportedError` before anything is touched, `ExistsError` for an id in
         use, `BootstrapError` where a step fails, `HookError` where a hook does.  On any failure or
         cancellation nothing is left; poststop hooks run all the same.
@@ -129,6 +133,7 @@ class Runtime:
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
                 callbacks=callbacks,
+                notifications=SeccompNotifications() if seccomp_listener else None,
             ),
         )
 
@@ -273,6 +278,7 @@ class Runtime:
             created.process,
             spec=created.spec,
             callbacks=options.callbacks,
+            notifications=options.notifications,
             forget=self._forget,
         )
         for warning in created.warnings:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from .._aio import in_thread
 from ..console import Pty, send_master
-from ..errors import HelperError
 from ..events import Exits
 from .launch import Launch
 from .process import Process
@@ -84,10 +83,7 @@ class Bringup:
 
     def take_console(self) -> None:
         """Take the terminal's master that the helper handed over, or send it on to the console socket."""
-        dialogue = self.launch.channel.dialogue
-        self._master, dialogue.handed = dialogue.handed, None
-        if self._master is None:
-            raise HelperError("the helper sent no terminal")
+        self._master = self.launch.channel.dialogue.taken()
         if self._console_socket is not None:
             with self._master as master:
                 send_master(self._console_socket, master.fileno())

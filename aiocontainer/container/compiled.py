@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..plan.options import Options
     from ..plan.plan import Plan
     from ..spec import Spec
+    from .filters import Filters
 
 __all__ = ["Compiled", "Compiler"]
 
@@ -45,8 +46,9 @@ class _Entry(Struct, frozen=True):
 class Compiler:
     """Compiles for one machine; safe to use from any thread."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, filters: Filters) -> None:
         self._host = host
+        self._filters = filters
         self._entries: dict[tuple[int, Options], _Entry] = {}
         self._lock = threading.Lock()
 
@@ -59,7 +61,7 @@ class Compiler:
                 self._entries[key] = entry
         if entry is not None:
             return self._renamed(entry.compiled, spec, options)
-        plan = compile_plan(spec, self._host, options)
+        plan = self._filters.complete(compile_plan(spec, self._host, options))
         compiled = Compiled(plan, tuple(map(native.encode_step, plan.steps)), gate_facts(plan))
         with self._lock:
             self._entries[key] = _Entry(spec, compiled)

@@ -25,6 +25,7 @@ from ..errors import (
 from .entering import Entering, ExecOptions
 from .exit import ExitStatus
 from .hooking import Hooking
+from .listener import Destination, remembered_supervisor
 from .process import Process, SignalName, signal_number
 from .starting import knock, pass_gate
 from .status import Status, after, require
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from ..cgroups import Cgroup
     from ..console import Pty
+    from ..events import SeccompNotifications
     from ..hooks import Callbacks
     from ..plan.hooks import HookKind
     from ..spec import Spec
@@ -88,6 +90,7 @@ class Container:
         *,
         spec: Spec | None = None,
         callbacks: Callbacks | None = None,
+        notifications: SeccompNotifications | None = None,
         forget: Callable[[Container], None] = lambda _: None,
     ) -> None:
         """Take over *process*, which is None where the init had ended before we came."""
@@ -99,6 +102,7 @@ class Container:
         self._callbacks = callbacks
         self._left: Hooking | None = None
         """Has hooks to run, for it is gone."""
+        self._notifications = notifications
         self._forget = forget
         self._deleted = False
         self._turn = asyncio.Lock()
@@ -255,7 +259,14 @@ class Container:
             require(status, "exec", id=self.id)
             assert self._process is not None
             entering = Entering(
-                self._environment, self._record, self._cgroup, self._process, spec, args, options
+                self._environment,
+                self._record,
+                self._cgroup,
+                self._process,
+                spec,
+                args,
+                options,
+                self._notifications,
             )
             return await entering.run()
 
@@ -311,6 +322,16 @@ class Container:
             if left is not None:
                 await left.after_end()
 
+    def seccomp_notifications(self) -> SeccompNotifications:
+        """Return the system calls that the filter asks about, to be iterated and answered.
+
+        For a container created with ``seccomp_listener=True``; `StateError` for others.  The call
+        that starts the program may be among them: iterate while `start` and `exec` are waited for.
+        """
+        if self._notifications is None:
+            raise StateError("listen to", status="created without seccomp_listener", id=self.id)
+        return self._notifications
+
     # What later versions do -------------------------------------------------------------------------
 
     async def update(self, resources: object) -> NoReturn:  # noqa: ARG002
@@ -347,6 +368,8 @@ class Container:
         """Let go of it without touching it: streams, terminal and pidfd."""
         if self._process is not None:
             self._process.close()
+        if self._notifications is not None:
+            self._notifications.close()
         self._cgroup.close()
         self._forget(self)
 
@@ -385,9 +408,14 @@ class Container:
 
     async def _go_through(self) -> None:
         assert self._process is not None
-        lock, gate = await self._locked(self._knock, on_store=True)
-        with lock:
-            await pass_gate(self._record, gate)
+        destination = await self._destination()  # while nothing is lost yet should it fail
+        try:
+            lock, gate = await self._locked(self._knock, on_store=True)
+            with lock:
+                await pass_gate(self._record, gate, destination)
+        finally:
+            if destination is not None:
+                destination.close()
         self._process.started()
 
     async def _start_with_hooks(self) -> None:
@@ -449,6 +477,14 @@ class Container:
                 store.save(record.id, record)
 
         await self._locked(save)
+
+    async def _destination(self) -> Destination | None:
+        """Reach whoever answers for the filter, if start hands over its listener."""
+        remembered = remembered_supervisor(self._record)
+        if remembered is None:
+            return None
+        own, id = self._notifications, self.id
+        return await in_thread(lambda: Destination(remembered, own, id), undo=Destination.close)
 
     def _knock(self, lock: Lock) -> tuple[Lock, socket.socket]:
         try:

@@ -73,6 +73,13 @@ class Dialogue(Generic[T]):
         """Note that PROCEED was sent."""
         self.paused = None
 
+    def taken(self) -> OwnedFd:
+        """Take over what came with the pause."""
+        handed, self.handed = self.handed, None
+        if handed is None:
+            raise HelperError(f"the helper sent no descriptor at {self.paused}")
+        return handed
+
     def _spawned(self, reply: native.Reply, fds: list[OwnedFd]) -> None:
         if reply.value < 0:
             raise BootstrapError(None, -reply.value, call="clone3")

@@ -14,18 +14,21 @@ from ..errors import HelperError, SpecError
 from ..plan import options as _plan_options
 from ..plan.exec import compile_exec
 from ..plan.flags import PAUSE_CONSOLE
-from ..plan.steps import Pause
+from ..plan.steps import Pause, Seccomp
 from ..spec import Capabilities, User
 from ..spec import Process as ProcessSpec
 from ..spec.ids import parse_user
 from .bringup import Bringup
 from .fds import Sources, birth_cgroup
+from .listener import Destination, process_state, supervisor
 from .source import find_home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..cgroups import Cgroup
+    from ..events import SeccompNotifications
+    from ..plan.plan import Plan
     from ..spec import Spec
     from ..store import State
     from .environment import Environment
@@ -115,6 +118,7 @@ class Entering:
         spec: Spec,
         args: Sequence[str] | ProcessSpec,
         options: ExecOptions,
+        own: SeccompNotifications | None = None,
     ) -> None:
         self._environment = environment
         self._state = state
@@ -122,6 +126,7 @@ class Entering:
         self._init = init
         self._spec = spec
         self._options = options
+        self._own = own
         self._process = merged(args, spec.process, options)
         self._up = Bringup(options.redirects, options.console_socket)
 
@@ -142,18 +147,33 @@ class Entering:
 
     def _enter(self, init: int) -> None:
         """Send the plan, and do the parent's part until execve(2) has worked."""
-        self._prepare(init)
-        self._up.launched()
+        plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
+        destination = self._destination(plan)
+        try:
+            self._send(self._environment.filters.complete(plan), init)
+            self._bootstrap(destination)
+        finally:
+            destination.close()
+
+    def _bootstrap(self, destination: Destination) -> None:
+        pid = self._up.launched().pid
         channel = self._up.launch.channel
         while (step := channel.paused_or_executed()) is not None:
-            if not isinstance(step, Pause) or step.kind != PAUSE_CONSOLE:
+            if isinstance(step, Seccomp):
+                destination.deliver(channel.dialogue.taken(), pid, process_state(self._state, "running"))
+            elif isinstance(step, Pause) and step.kind == PAUSE_CONSOLE:
+                self._up.take_console()
+            else:
                 raise HelperError(f"nothing to do at {step}")
-            self._up.take_console()
             channel.proceed()
 
-    def _prepare(self, init: int) -> None:
-        """Compile, open what is passed, send the plan."""
-        plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
+    def _destination(self, plan: Plan) -> Destination:
+        """Reach whoever answers for the process's filter."""
+        listens = any(isinstance(step, Seccomp) and step.listens for step in plan.steps)
+        return Destination(supervisor(self._spec) if listens else None, self._own, self._state.id)
+
+    def _send(self, plan: Plan, init: int) -> None:
+        """Open what is passed, send the plan."""
         cgroup_fd, owned = birth_cgroup(self._cgroup, plan), self._environment.owned
         self._up.send(
             self._environment.spawner,

@@ -19,6 +19,7 @@ from ..plan.host import CgroupMode
 from ..probe import probe
 from ..store import namespace_inodes
 from .compiled import Compiler
+from .filters import Filters
 
 if TYPE_CHECKING:
     from ..cgroups import Cgroup
@@ -74,7 +75,12 @@ class Environment:
     @cached_property
     def compiler(self) -> Compiler:
         """Compiles specifications for this machine."""
-        return Compiler(self.host)
+        return Compiler(self.host, self.filters)
+
+    @cached_property
+    def filters(self) -> Filters:
+        """Programs of seccomp filters."""
+        return Filters()
 
     def cgroup(self, plan: CgroupPlan | None) -> Cgroup:
         """Return the cgroup of a plan, not made yet."""

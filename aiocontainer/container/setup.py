@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from .. import spec as _spec
 from .._aio import OwnedFd, in_thread, undo
-from ..errors import HelperError
+from ..errors import HelperError, SpecError
 from ..plan.flags import PAUSE_CONSOLE, PAUSE_CREATED, PAUSE_HOOKS, PAUSE_MAPS
 from ..plan.options import Options
-from ..plan.steps import Keyring, Pause
+from ..plan.steps import Keyring, Pause, Seccomp
 from ..store import Record, State, boot_id, identify, namespace_inodes, timestamp
 from .bringup import Bringup
 from .fds import Sources, birth_cgroup, cgroup_record
 from .hooking import Hooking, later_hooks
 from .joined import look_at_joined
+from .listener import Destination, late_listener, supervisor
 from .maps import prepare_namespace
 from .source import find_home, load_source
 
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from ..cgroups import Cgroup
+    from ..events import SeccompNotifications
     from ..hooks import Callbacks
     from ..plan.plan import Plan
+    from ..plan.steps import Step
     from ..spec import Spec
     from ..store import Identity, Lock
     from .environment import Environment
@@ -51,6 +55,8 @@ class CreateOptions(Struct, frozen=True, kw_only=True):
     no_pivot: bool = False
     no_new_keyring: bool = False
     callbacks: Callbacks | None = None
+    notifications: SeccompNotifications | None = None
+    """Where the application itself answers what a filter asks."""
 
 
 class Created(Struct, frozen=True):
@@ -76,6 +82,7 @@ class Setup:
         self._source = source
         self._options = options
         self._up = Bringup(options.redirects, options.console_socket)
+        self._destination: Destination | None = None
         self._lock: Lock | None = None
         self._cgroup: Cgroup | None = None
         self._spec: Spec
@@ -140,6 +147,7 @@ class Setup:
         compiled = self._environment.compiler.compile(self._spec, self._plan_options(overlay=overlay))
         self._plan, self._gate = compiled.plan, compiled.gate
         self._config = self._spec.encode()
+        self._connect()
         spawner = self._environment.spawner
         cgroup = self._environment.cgroup(self._plan.cgroup)
         cgroup.survey()
@@ -157,6 +165,15 @@ class Setup:
             cgroup_fd=birth_cgroup(cgroup, self._plan),
             owned=self._environment.owned,
         )
+
+    def _connect(self) -> None:
+        """Reach whoever answers for the filter, if that is loaded before "created"."""
+        filters = [step for step in self._plan.steps if isinstance(step, Seccomp) and step.listens]
+        own = self._options.notifications
+        if own is not None and (not filters or supervisor(self._spec).path):
+            raise SpecError("nothing that this application is asked about", origin="seccomp_listener")
+        if filters and not filters[0].late:
+            self._destination = Destination(supervisor(self._spec), own, self._id)
 
     def _sources(self, payload: Mapping[int, OwnedFd], stack: ExitStack) -> Sources:
         assert self._cgroup is not None
@@ -188,7 +205,7 @@ class Setup:
             rootless=not self._environment.host.privileged,
             annotations=dict(self._spec.annotations or {}),
             config_sha256=hashlib.sha256(self._config).hexdigest(),
-            facts=self._facts(),
+            facts=self._facts() | late_listener(self._plan, self._spec),
         )
         self._environment.store.save(self._id, state)
         return state
@@ -209,6 +226,7 @@ class Setup:
             listen_fds=options.listen_fds,
             listen_fd_names=options.listen_fd_names,
             preserve_fds=options.preserve_fds,
+            seccomp_listener=options.notifications is not None,
             home=self._home(),
             environment=self._variables(),
             awaited=options.callbacks is not None and options.callbacks.at_create,
@@ -255,21 +273,36 @@ class Setup:
         channel = self._up.launch.channel
         while True:
             step = channel.paused()
-            if not isinstance(step, Pause):
-                raise HelperError("the helper passed its gate before it was created")
-            if step.kind in (PAUSE_CREATED, PAUSE_HOOKS):
+            if isinstance(step, Pause) and step.kind in (PAUSE_CREATED, PAUSE_HOOKS):
                 return step.kind == PAUSE_CREATED
             self._meet(step)
             channel.proceed()
 
-    def _meet(self, step: Pause) -> None:
-        if step.kind == PAUSE_CONSOLE:
+    def _meet(self, step: Step) -> None:
+        if isinstance(step, Seccomp):
+            self._hand_over_listener()
+        elif not isinstance(step, Pause):
+            raise HelperError("the helper passed its gate before it was created")
+        elif step.kind == PAUSE_CONSOLE:
             self._up.take_console()
         elif step.kind == PAUSE_MAPS:
             process = self._up.launch.born()
             prepare_namespace(self._plan, self._environment.host, process.pid, process.pidfd.fileno())
         else:
             raise HelperError(f"nothing to do at {step}")
+
+    def _hand_over_listener(self) -> None:
+        assert self._destination is not None
+        pid = self._up.launched().pid
+        state = _spec.State(
+            oci_version=self._spec.oci_version,
+            id=self._id,
+            status="creating",
+            pid=pid,
+            bundle=self._bundle,
+            annotations=self._spec.annotations,
+        )
+        self._destination.deliver(self._up.launch.channel.dialogue.taken(), pid, state)
 
     # On the loop ------------------------------------------------------------------------------------
 
@@ -288,10 +321,14 @@ class Setup:
     async def _undo(self) -> None:
         """Leave nothing of what was made so far."""
         await self._up.undo()
+        if self._options.notifications is not None:
+            self._options.notifications.close()
         await in_thread(self._discard)
 
     def _discard(self) -> None:
         """Last comes the record: what could not be removed can still be found by it."""
+        if self._destination is not None:
+            self._destination.close()
         if self._lock is None:
             return
         with self._lock:

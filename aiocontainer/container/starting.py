@@ -10,10 +10,12 @@ import msgspec
 from msgspec import Struct
 
 from .. import native
+from .._aio import in_thread
 from ..errors import HelperError, NotRunningError, StateCorruptError, StateError
 from ..plan.steps import Gate
 from ..store import StoreError
-from .dialogue import Dialogue
+from .dialogue import Channel, Dialogue
+from .listener import Destination, process_state
 from .status import Status
 
 if TYPE_CHECKING:
@@ -55,13 +57,17 @@ def gate_facts(plan: Plan) -> object:
     return msgspec.to_builtins(_GateFacts(index, behind))
 
 
-async def pass_gate(state: State, sock: socket.socket) -> None:
+async def pass_gate(state: State, sock: socket.socket, destination: Destination | None) -> None:
     """Let the init behind *sock* go on to the user's program; returns once execve(2) has worked.
 
+    A listener of its filter goes to *destination*, which is None where none is expected.
     Takes *sock* over.  `BootstrapError` where the program cannot be run, `HookError` where a hook before
     it failed, `NotRunningError` where the init died first.
     """
     facts = _facts(state)
+    if destination is not None:
+        await in_thread(lambda: _pass_supervised(state, facts, sock, destination))
+        return
     dialogue = Dialogue((None,) * facts.index + facts.steps)
     loop = asyncio.get_running_loop()
     try:
@@ -77,6 +83,22 @@ async def pass_gate(state: State, sock: socket.socket) -> None:
         sock.close()
     if dialogue.paused is None:  # end of file, but the gate was never opened
         raise _dead(state.id)
+
+
+def _pass_supervised(state: State, facts: _GateFacts, sock: socket.socket, destination: Destination) -> None:
+    """Do the same where the plan pauses once more, with the listener."""
+    sock.settimeout(_ANSWER_S)
+    channel = Channel(sock, Dialogue((None,) * facts.index + facts.steps))
+    try:
+        channel.paused()
+        channel.proceed()
+        while channel.paused_or_executed() is not None:
+            destination.deliver(channel.dialogue.taken(), state.pid, process_state(state, "created"))
+            channel.proceed()
+    except TimeoutError:
+        raise HelperError(f"the init of container {state.id!r} does not answer") from None
+    finally:
+        channel.close()
 
 
 async def _receive(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:

@@ -17,6 +17,7 @@ from .calls import (
     user_namespace_maps,
     wait_pidfd,
 )
+from .seccomp import Libseccomp, build_filter, call_name, knows_filter_flags, libseccomp
 from .spawner import Spawner
 from .wire import (
     PROCEED,
@@ -39,15 +40,20 @@ __all__ = [
     "REPLY_SPACE",
     "REPLY_SPAWNED",
     "Exit",
+    "Libseccomp",
     "Reply",
     "Spawner",
     "assemble_plan",
     "attach_device_filter",
     "is_in_memory",
     "load_device_filter",
+    "build_filter",
+    "call_name",
     "decode_reply",
     "encode_plan",
     "encode_step",
+    "knows_filter_flags",
+    "libseccomp",
     "map_mount",
     "open_in_root",
     "open_tree",

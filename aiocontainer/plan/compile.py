@@ -39,7 +39,7 @@ __all__ = ["compile_plan", "renamed"]
 
 def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
     """Return the plan of a new container, up to and including its start."""
-    warnings = check(spec)
+    warnings = check(spec, seccomp_listener=options.seccomp_listener)
     refuse_unsupported(spec)
     process = _process(spec)
     check_terminal(process, options, "$.process")
@@ -147,7 +147,7 @@ def _steps(draft: Draft, payload: Payload, raised: tuple[Rlimit, ...]) -> Iterat
     yield Pause("", PAUSE_CREATED, dumpable=draft.may_be_seen)
     yield Gate("", draft.pass_fd(GateSocket()), draft.runtime_uid)
     yield from start_steps(draft, payload.variables)
-    yield payload.execution()
+    yield from payload.execution()
 
 
 def _keyring(draft: Draft) -> Iterator[Step]:

@@ -129,7 +129,7 @@ def _steps(
     yield payload.first_cwd(make=False)
     yield from payload.user_steps()
     yield payload.program()
-    yield payload.execution()
+    yield from payload.execution()
 
 
 class _Affinity(NamedTuple):

@@ -98,6 +98,51 @@ S_IFIFO: Final = 0o010000
 S_IFCHR: Final = 0o020000
 S_IFBLK: Final = 0o060000
 
+# seccomp(2): flags of a filter, and what it returns.
+SECCOMP_FLAG_TSYNC: Final = 1
+SECCOMP_FLAG_LOG: Final = 2
+SECCOMP_FLAG_SPEC_ALLOW: Final = 4
+SECCOMP_FLAG_NEW_LISTENER: Final = 8
+SECCOMP_FLAG_WAIT_KILLABLE: Final = 32
+
+SECCOMP_FLAGS_SINCE_5_12: Final = (
+    SECCOMP_FLAG_TSYNC | SECCOMP_FLAG_LOG | SECCOMP_FLAG_SPEC_ALLOW | SECCOMP_FLAG_NEW_LISTENER
+)
+
+SECCOMP_FLAGS: Final[Mapping[str, int]] = {
+    "SECCOMP_FILTER_FLAG_TSYNC": SECCOMP_FLAG_TSYNC,
+    "SECCOMP_FILTER_FLAG_LOG": SECCOMP_FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": SECCOMP_FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": SECCOMP_FLAG_WAIT_KILLABLE,
+}
+
+SECCOMP_RET_KILL_PROCESS: Final = 0x80000000
+SECCOMP_RET_KILL_THREAD: Final = 0
+SECCOMP_RET_TRAP: Final = 0x00030000
+SECCOMP_RET_ERRNO: Final = 0x00050000
+SECCOMP_RET_NOTIFY: Final = 0x7FC00000
+SECCOMP_RET_TRACE: Final = 0x7FF00000
+SECCOMP_RET_LOG: Final = 0x7FFC0000
+SECCOMP_RET_ALLOW: Final = 0x7FFF0000
+SECCOMP_RET_ACTION: Final = 0xFFFF0000
+SECCOMP_RET_DATA: Final = 0xFFFF
+
+SECCOMP_ACTIONS: Final[Mapping[str, int]] = {
+    "SCMP_ACT_KILL": SECCOMP_RET_KILL_THREAD,
+    "SCMP_ACT_KILL_PROCESS": SECCOMP_RET_KILL_PROCESS,
+    "SCMP_ACT_KILL_THREAD": SECCOMP_RET_KILL_THREAD,
+    "SCMP_ACT_TRAP": SECCOMP_RET_TRAP,
+    "SCMP_ACT_ERRNO": SECCOMP_RET_ERRNO,
+    "SCMP_ACT_TRACE": SECCOMP_RET_TRACE,
+    "SCMP_ACT_ALLOW": SECCOMP_RET_ALLOW,
+    "SCMP_ACT_LOG": SECCOMP_RET_LOG,
+    "SCMP_ACT_NOTIFY": SECCOMP_RET_NOTIFY,
+}
+SECCOMP_WITH_ERRNO: Final = (SECCOMP_RET_ERRNO, SECCOMP_RET_TRACE)
+"""Actions that have a number as their data."""
+
+BPF_MAXINSNS: Final = 4096
+
 # wire.h.
 WIRE_MAX_STEPS: Final = 4096
 WIRE_MAX_FDS: Final = 240
@@ -163,6 +208,14 @@ def namespace_words(flags: int) -> str:
 def propagation_words(flags: int) -> list[str]:
     """Propagation as the option that asks for it; none for 0."""
     return [name for name, value in PROPAGATION.items() if value == flags]
+
+
+def seccomp_words(action: int) -> str:
+    """Answer of a filter as the document says it: "ERRNO 1"."""
+    kind, data = action & SECCOMP_RET_ACTION, action & SECCOMP_RET_DATA
+    names = {value: name for name, value in SECCOMP_ACTIONS.items()}
+    word = names[kind].removeprefix("SCMP_ACT_")
+    return f"{word} {data}" if kind in SECCOMP_WITH_ERRNO else word
 
 
 def capability_words(mask: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .flags import CAP_SYS_RESOURCE, CAPABILITIES, NAMESPACES
+from .flags import CAP_SYS_RESOURCE, CAPABILITIES, NAMESPACES, SECCOMP_FLAGS_SINCE_5_12
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +61,8 @@ class Host(Struct, frozen=True, kw_only=True):
     apparmor: bool = False
     """AppArmor is enabled, and can be given profiles by name."""
     selinux: bool = False
+    seccomp_flags: int = SECCOMP_FLAGS_SINCE_5_12
+    """SECCOMP_FILTER_FLAG_* that seccomp(2) knows; 0: it knows nothing of filters."""
 
     # Cgroups.
     cgroup_mode: CgroupMode = CgroupMode.NONE

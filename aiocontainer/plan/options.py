@@ -23,6 +23,8 @@ class StdioOptions(Struct, frozen=True, kw_only=True):
     """Descriptors 0-2 are ours (pipes): give them to the payload's user."""
     preserve_fds: int = 0
     """Descriptors passed from 3 on, after those of `listen_fds`."""
+    seccomp_listener: bool = False
+    """The application itself answers for the calls that a filter asks about."""
     home: str | None = None
     """HOME of the user in the container's passwd, where the environment has none; None is "/"."""
 

@@ -12,6 +12,7 @@ from .capabilities import CapabilitySets, capability_sets
 from .flags import RLIMITS
 from .labels import label_steps
 from .plan import Preserved, Stdio
+from .seccomp import filter_step
 from .steps import (
     Credentials,
     Cwd,
@@ -145,6 +146,11 @@ class Payload:
             user_namespace=user_namespace,
         )
         self.environment: dict[str, str] = environment(process, options.home, sockets)
+        self._filter = (
+            None
+            if linux.seccomp is None
+            else filter_step(linux.seccomp, host, no_new_privs=bool(process.no_new_privileges))
+        )
 
     def outside_steps(self, pass_fd: Callable[[PlanFd], int]) -> Iterator[Step]:
         """Yield what is set while we are still root: limits, scheduling, what no exec regains."""
@@ -173,7 +179,12 @@ class Payload:
         return Cwd(f"{self.origin}.cwd", self.process.cwd, make=make, lenient=True)
 
     def user_steps(self) -> Iterator[Step]:
-        """Yield the change of user, what is left of its capabilities, and what confines its program."""
+        """Yield the change of user, what is left of its capabilities, and what confines its program.
+
+        Before these go comes the filter that takes one of them.
+        """
+        if self._filter is not None and not self._filter.late:
+            yield self._filter
         user, groups = self.process.user, self.process.user.additional_gids
         if self.setgroups_denied and groups:
             raise UnsupportedError(
@@ -194,9 +205,11 @@ class Payload:
         path = self.environment.get("PATH", _DEFAULT_PATH)
         return Program(f"{self.origin}.args[0]", candidates(self.process.args[0], path))
 
-    def execution(self) -> Step:
-        """Return the end of the plan."""
-        return Exec(f"{self.origin}.args", self.process.args, self.variables)
+    def execution(self) -> Iterator[Step]:
+        """Yield the end of the plan."""
+        if self._filter is not None and self._filter.late:
+            yield self._filter
+        yield Exec(f"{self.origin}.args", self.process.args, self.variables)
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ from .steps_process import (
     PassFd,
     Program,
     Rlimit,
+    Seccomp,
     Umask,
 )
 from .steps_tuning import Affinity, IoPriority, MemoryPolicy, Personality, Scheduler
@@ -106,6 +107,7 @@ __all__ = [
     "NoNewPrivs",
     "Program",
     "Exec",
+    "Seccomp",
     # programs of others
     "Hook",
     # what it gets of the machine

@@ -6,7 +6,8 @@ from __future__ import annotations
 import struct
 from typing import ClassVar
 
-from .flags import RLIM_INFINITY, capability_words
+from .filter import Filter  # noqa: TC001 - msgspec reads the annotations
+from .flags import RLIM_INFINITY, SECCOMP_FLAG_NEW_LISTENER, capability_words
 from .steps_base import Record, Step, ids
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PassFd",
     "Program",
     "Rlimit",
+    "Seccomp",
     "Umask",
 ]
 
@@ -192,3 +194,30 @@ class Exec(Step, frozen=True):
         rest = f" with {len(self.args) - 1} arguments" if len(self.args) > 1 else ""
         names = ", ".join(entry.partition("=")[0] for entry in self.env)
         return f"run {self.args[0]}{rest}" + (f" in the environment {names}" if names else "")
+
+
+class Seccomp(Step, frozen=True):
+    """Load a filter of system calls, at once or, `late`, as the last call before execve(2).
+
+    `program` is what the kernel executes; the plan is made without, because only libseccomp knows the
+    numbers of the calls.
+    """
+
+    op: ClassVar[int] = 60
+    filter: Filter
+    flags: int
+    late: bool
+    program: bytes = b""
+
+    @property
+    def listens(self) -> bool:
+        """The step pauses, and hands over a listener."""
+        return bool(self.flags & SECCOMP_FLAG_NEW_LISTENER)
+
+    def record(self) -> Record:
+        return Record(a=self.flags, b=int(self.late), data=self.program)
+
+    def __str__(self) -> str:
+        when = "last of all" if self.late else "now"
+        listener = ", hand over the listener" if self.listens else ""
+        return f"filter system calls, {when}: {self.filter}{listener}"

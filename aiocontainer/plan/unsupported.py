@@ -19,7 +19,6 @@ _LIMITS: Final = "limits of resources"
 # Attribute, its name in the document, what is missing.
 _LINUX_FIELDS: Final = (
     ("net_devices", "netDevices", "moving network devices"),
-    ("seccomp", "seccomp", "seccomp filters"),
     ("intel_rdt", "intelRdt", "resctrl"),
 )
 _RESOURCE_FIELDS: Final = (

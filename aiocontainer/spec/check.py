@@ -16,7 +16,7 @@ from .rules.paths import path_problems
 from .rules.process import process_problems, process_warnings
 from .rules.resources import resource_problems, resource_warnings, tuning_problems
 from .rules.root import root_problems, root_warnings
-from .rules.seccomp import seccomp_problems, seccomp_warnings
+from .rules.seccomp import listener_problems, seccomp_problems, seccomp_warnings
 from .rules.sysctl import sysctl_problems
 
 if TYPE_CHECKING:
@@ -41,10 +41,13 @@ _RULES = (
 )
 
 
-def check(spec: Spec) -> list[str]:
-    """Raise the first problem; return warnings, each with its address."""
+def check(spec: Spec, *, seccomp_listener: bool = False) -> list[str]:
+    """Raise the first problem; return warnings, each with its address.
+
+    With *seccomp_listener* the application answers what a filter asks, and no `listenerPath` is needed.
+    """
     verify(spec)
-    for problem in _problems(spec):
+    for problem in _problems(spec, seccomp_listener=seccomp_listener):
         raise problem
     return list(_warnings(spec))
 
@@ -74,13 +77,15 @@ def check_resources(resources: Resources, origin: str = "$") -> list[str]:
     return list(resource_warnings(resources, origin))
 
 
-def _problems(spec: Spec) -> Problems:
+def _problems(spec: Spec, *, seccomp_listener: bool = False) -> Problems:
     if spec.process is None:
         yield SpecError("required, and missing", origin="$.process")
     else:
         yield from process_problems(spec.process, "$.process")
     for rule in _RULES:
         yield from rule(spec)
+    if not seccomp_listener:
+        yield from listener_problems(spec)
 
 
 def _warnings(spec: Spec) -> Iterator[str]:

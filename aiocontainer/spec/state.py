@@ -29,7 +29,7 @@ class ContainerProcessState(Object, frozen=True, kw_only=True):
     """Sent with the descriptors to a seccomp listener.  OCI config-linux.md."""
 
     oci_version: str
-    fds: tuple[str, ...] = ("seccompFd",)
+    fds: tuple[str, ...]  # the name of each; ours is "seccompFd"
     pid: Pid
     metadata: str = ""
     state: State

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Self, TypeVar
 from .. import native
 from ..errors import ContainerError, ExistsError, NotFoundError, SpecError, StateCorruptError, StateError
 from ..spec.ids import check_id
+from .cache import Cache, default_cache
 from .documents import CgroupRecord, Record, State, decode_record, decode_state, timestamp
 from .files import (
     DIRECTORY,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = [
+    "Cache",
     "CgroupRecord",
     "Identity",
     "Lock",
@@ -51,6 +53,7 @@ __all__ = [
     "Store",
     "StoreError",
     "boot_id",
+    "default_cache",
     "default_root",
     "identify",
     "namespace_inodes",

@@ -111,6 +111,7 @@ GOOD = [
     step("CWD", a=1, b=1, strings=PATH),
     step("NO_NEW_PRIVS"),
     step("PROGRAM", strings=("/bin/a", "b")),
+    step("SECCOMP", a=46, b=1, data=bytes(8 * 4096)),
     step("HOOK", a=2, b=1000, c=1, strings=("/hook", "/bundle", "hook", "x", "A=B"), data=b"{}"),
     step("HOOK", a=1, strings=("/hook", "", "hook")),
     step("AFFINITY", data=bytes(8)),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..seccomp import Seccomp, SeccompAction, Syscall
     from .shared import Problems
 
-__all__ = ["seccomp_problems", "seccomp_warnings"]
+__all__ = ["listener_problems", "seccomp_problems", "seccomp_warnings"]
 
 _NOTIFY = "SCMP_ACT_NOTIFY"
 
@@ -35,6 +35,13 @@ def seccomp_problems(spec: Spec) -> Problems:
     for index, rule in enumerate(filter.syscalls):
         yield from _rule(rule, f"{_HERE}.syscalls[{index}]")
     yield from _listener(filter)
+
+
+def listener_problems(spec: Spec) -> Problems:
+    """Nobody to ask, where the filter wants to ask somebody."""
+    filter = spec.linux and spec.linux.seccomp
+    if filter and _notifies(filter) and not filter.listener_path:
+        yield SpecError(f"required by {_NOTIFY}, and missing", origin=f"{_HERE}.listenerPath")
 
 
 def seccomp_warnings(spec: Spec) -> Iterator[str]:
@@ -67,8 +74,6 @@ def _listener(filter: Seccomp) -> Problems:
     if filter.listener_path:
         yield from absolute(filter.listener_path, f"{_HERE}.listenerPath")
         return
-    if _notifies(filter):
-        yield SpecError(f"required by {_NOTIFY}, and missing", origin=f"{_HERE}.listenerPath")
     if filter.listener_metadata:
         yield SpecError("only with listenerPath", origin=f"{_HERE}.listenerMetadata")
 

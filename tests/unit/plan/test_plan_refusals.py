@@ -16,7 +16,6 @@ ASKING: tuple[tuple[str, Any], ...] = (
     ("process.apparmorProfile", "docker-default"),
     ("process.selinuxLabel", "system_u:system_r:container_t:s0"),
     ("linux.netDevices", {"eth0": {}}),
-    ("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW"}),
     ("linux.mountLabel", "system_u:object_r:container_file_t:s0"),
     ("linux.intelRdt", {"closID": "a"}),
     ("linux.resources.memory", {"limit": 1}),

@@ -1,0 +1,184 @@
+"""Filters by libseccomp, which is opened when a profile asks for it; building one blocks for milliseconds."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .._aio import OwnedFd
+from ..errors import SpecError, UnsupportedError
+from ..plan.bpf import decisions, enosys_stub, is_narrow
+from ..plan.flags import BPF_MAXINSNS
+from ._lib import ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from ..plan.filter import Filter, Rule
+
+__all__ = [
+    "INSTRUCTION_SIZE",
+    "Libseccomp",
+    "architectures",
+    "build_filter",
+    "call_name",
+    "call_number",
+    "knows_filter_flags",
+    "libseccomp",
+]
+
+INSTRUCTION_SIZE: Final = 8  # struct sock_filter
+
+_ORIGIN: Final = "$.linux.seccomp"
+_NATIVE: Final = 0
+_UNKNOWN: Final = -1
+_MAX_NAME: Final = 128
+
+# Calls that an architecture has only as parts of one: libseccomp numbers them down from these.
+_PARTS: Final = ((range(-199, -100), "socketcall"), (range(-299, -200), "ipc"))
+
+_REASONS: Final = {
+    errno.EDOM: "it cannot be combined with the native one",
+    errno.EOPNOTSUPP: "the kernel cannot do that",
+    errno.EEXIST: "another rule contradicts it",
+    errno.EINVAL: "it makes no sense there",
+}
+
+
+class Libseccomp(NamedTuple):
+    """What a filter depends on besides its profile."""
+
+    version: int
+    """Major, minor and micro, a byte each."""
+    api: int
+    """What libseccomp found the kernel to be able to do: seccomp_api_get(3)."""
+    native: int
+    """Token of the architecture."""
+
+
+def libseccomp() -> Libseccomp:
+    """Open the library, and tell which it is; `UnsupportedError` where there is none."""
+    found = ffi.new("struct lib_seccomp *")
+    result: int = lib.lib_seccomp_open(found)
+    if result < 0:
+        needs = "libseccomp.so.2" if result == -errno.ENOENT else "libseccomp 2.4 or newer"
+        raise UnsupportedError("seccomp profiles", needs=needs, origin=_ORIGIN)
+    return Libseccomp(found.version, found.api, found.native)
+
+
+def knows_filter_flags(flags: int) -> bool:
+    """Whether the kernel knows all of these SECCOMP_FILTER_FLAG_*."""
+    return bool(lib.lib_seccomp_knows(flags))
+
+
+def architectures(names: Iterable[str]) -> dict[int, str]:
+    """Return tokens with the names that they came from, the native one among them."""
+    tokens = {libseccomp().native: "native"}
+    for name in names:
+        token: int = lib.lib_seccomp_arch(name.encode())
+        if token == 0:
+            raise UnsupportedError(
+                f"architecture {name}", needs="a newer libseccomp", origin=f"{_ORIGIN}.architectures"
+            )
+        tokens[token] = name
+    return tokens
+
+
+def call_number(name: str, token: int = _NATIVE) -> int:
+    """Return the number of a system call on an architecture, by default the native one.
+
+    Below -1 if the architecture does not have it, but another one does; -1 if libseccomp knows none.
+    """
+    number: int = lib.lib_seccomp_number(token, name.encode())
+    return number
+
+
+def call_name(number: int, token: int) -> str | None:
+    """Return the name of a system call; None if libseccomp does not know it."""
+    libseccomp()
+    name = ffi.new("char[]", _MAX_NAME)
+    if lib.lib_seccomp_name(token, number, name, _MAX_NAME) < 0:
+        return None
+    return str(ffi.string(name).decode())
+
+
+def build_filter(filter: Filter) -> bytes:
+    """Return the program of a filter, an array of ``struct sock_filter``, with its stub.
+
+    Names that libseccomp does not know are left out.
+    """
+    tokens = architectures(filter.architectures)
+    body = _export(filter, tokens)
+    stub = enosys_stub(_last_calls(filter, tokens), errno.ENOSYS) if filter.hides_newer_calls else b""
+    stub += decisions(_entangled_calls(filter, tokens), filter.default)
+    count = (len(stub) + len(body)) // INSTRUCTION_SIZE
+    if count > BPF_MAXINSNS:
+        raise UnsupportedError(
+            f"a filter of {count} instructions", needs=f"at most {BPF_MAXINSNS}", origin=_ORIGIN
+        )
+    return stub + body
+
+
+def _export(filter: Filter, tokens: dict[int, str]) -> bytes:
+    numbers = {rule.name: call_number(rule.name) for rule in filter.rules}
+    known = [rule for rule in filter.rules if numbers[rule.name] != _UNKNOWN]
+    rules = ffi.new("struct lib_seccomp_rule[]", len(known))
+    for target, rule in zip(rules, known, strict=True):
+        target.number = numbers[rule.name]
+        target.action = rule.action
+        target.count = len(rule.conditions)
+        for argument, condition in zip(target.args, rule.conditions, strict=False):
+            argument.index, argument.op = condition.index, condition.op
+            argument.value, argument.value_two = condition.value, condition.value_two
+    arches = ffi.new("uint32_t[]", list(tokens))
+    profile = ffi.new("struct lib_seccomp_profile *")
+    profile.default_action = filter.default
+    profile.arch_count, profile.arches = len(tokens), arches
+    profile.rule_count, profile.rules = len(known), rules
+    refused = ffi.new("uint32_t *")
+    fd: int = lib.lib_seccomp_build(profile, refused)
+    if fd < 0:
+        names = [*tokens.values(), *(rule.name for rule in known)]
+        raise _refusal(-fd, names[refused[0]] if refused[0] < len(names) else "the profile")
+    with OwnedFd(fd) as program:
+        return _content(program.fileno())
+
+
+def _content(fd: int) -> bytes:
+    size = os.fstat(fd).st_size
+    data = os.pread(fd, size, 0)
+    if len(data) != size or size == 0 or size % INSTRUCTION_SIZE:
+        raise UnsupportedError("seccomp profiles", needs="a libseccomp that exports filters", origin=_ORIGIN)
+    return data
+
+
+def _refusal(error: int, what: str) -> SpecError:
+    reason = _REASONS.get(error, os.strerror(error))
+    return SpecError(f"libseccomp refuses {what}: {reason}", origin=_ORIGIN)
+
+
+def _last_calls(filter: Filter, tokens: Iterable[int]) -> dict[int, int]:
+    """Return, by architecture, the highest number that the profile mentions."""
+    names = {*filter.others, *(rule.name for rule in filter.rules)}
+    last = {token: max(_own_numbers(names, token), default=_UNKNOWN) for token in tokens}
+    return {token: number for token, number in last.items() if number != _UNKNOWN}
+
+
+def _entangled_calls(filter: Filter, tokens: Collection[int]) -> Iterator[tuple[int, int, Sequence[Rule]]]:
+    """Yield what is not left to libseccomp, though it gets these rules too: architecture, number, rules."""
+    for name, rules in filter.entangled(narrow=any(map(is_narrow, tokens))).items():
+        for token in tokens:
+            number = call_number(name, token)
+            if number >= 0:
+                yield token, number, rules
+
+
+def _own_numbers(names: Iterable[str], token: int) -> Iterator[int]:
+    for name in names:
+        number = call_number(name, token)
+        for parts, whole in _PARTS:
+            if number in parts:
+                number = call_number(whole, token)
+        if number >= 0:
+            yield number

@@ -1,0 +1,189 @@
+"""Compile a seccomp profile: the document into rules without ambiguity, and the step that loads them.
+
+OCI config-linux.md "Seccomp".  Numbers of system calls are not known here: libseccomp has them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, get_args
+
+from ..errors import SpecError, UnsupportedError
+from ..spec import SeccompOperator
+from .filter import Condition, Filter, Rule
+from .flags import (
+    SECCOMP_ACTIONS,
+    SECCOMP_FLAG_NEW_LISTENER,
+    SECCOMP_FLAG_SPEC_ALLOW,
+    SECCOMP_FLAG_TSYNC,
+    SECCOMP_FLAG_WAIT_KILLABLE,
+    SECCOMP_FLAGS,
+    SECCOMP_RET_ALLOW,
+    SECCOMP_RET_LOG,
+    SECCOMP_RET_NOTIFY,
+    SECCOMP_WITH_ERRNO,
+)
+from .steps import Seccomp as SeccompStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..spec import Seccomp, SyscallArg
+    from .host import Host
+
+__all__ = ["compile_filter", "filter_step"]
+
+_ORIGIN: Final = "$.linux.seccomp"
+_EPERM: Final = 1
+
+_OPERATORS: Final = {name: number for number, name in enumerate(get_args(SeccompOperator), 1)}
+_ARCHITECTURE: Final = "SCMP_ARCH_"
+
+_PASSES: Final = frozenset({SECCOMP_RET_ALLOW, SECCOMP_RET_LOG})
+
+# prctl(2), fcntl(2): what the helper asks of them.
+_PRCTL_OPTIONS: Final = {
+    "PR_SET_DUMPABLE": 4,
+    "PR_SET_KEEPCAPS": 8,
+    "PR_GET_SECUREBITS": 27,
+    "PR_CAP_AMBIENT": 47,
+}
+_F_SETFD: Final = 2
+_F_DUPFD_CLOEXEC: Final = 1030
+
+# What the helper still calls once an early filter is loaded, with the arguments that are always the
+# same; None: any.  A test runs the helper under a filter that allows just these.
+_LAST_CALLS: Final[tuple[tuple[str, tuple[int | None, ...]], ...]] = (
+    *(("prctl", (option,)) for option in _PRCTL_OPTIONS.values()),
+    *(("fcntl", (None, command)) for command in (_F_SETFD, _F_DUPFD_CLOEXEC)),
+    *(
+        (name, ())
+        for name in (
+            "accept4",
+            "capset",
+            "close",
+            "close_range",
+            "dup3",
+            "exit_group",
+            "faccessat2",
+            "fchdir",
+            "getcwd",
+            "getsockopt",
+            "newfstatat",
+            "openat",
+            "openat2",
+            "prlimit64",
+            "read",
+            "rt_sigaction",
+            "sendmsg",
+            "setgroups",
+            "setresgid",
+            "setresuid",
+            "umask",
+            "write",
+        )
+    ),
+)
+_LAST_OF_ALL: Final = "execve"
+
+
+def filter_step(profile: Seccomp, host: Host, *, no_new_privs: bool) -> SeccompStep:
+    """Return the step that loads a profile, its program not built yet.
+
+    Loading takes either no_new_privs, and then comes last, or a capability that the payload may not
+    have, and then comes early: the rest of the helper's work must pass.  features.md L65
+    """
+    if not host.seccomp_flags:
+        raise UnsupportedError("seccomp", needs="a kernel with CONFIG_SECCOMP_FILTER", origin=_ORIGIN)
+    filter = compile_filter(profile)
+    _check_last_calls(filter, () if no_new_privs else _LAST_CALLS)
+    return SeccompStep(_ORIGIN, filter, _flags(profile, filter, host), late=no_new_privs)
+
+
+def compile_filter(profile: Seccomp) -> Filter:
+    """Return the normal form of a profile."""
+    default = _action(profile.default_action, profile.default_errno_ret)
+    rules: dict[str, dict[Rule, str]] = {}  # each with its address
+    others: dict[str, None] = {}
+    for index, syscall in enumerate(profile.syscalls):
+        action = _action(syscall.action, syscall.errno_ret)
+        if action == default:
+            others.update(dict.fromkeys(syscall.names))  # libseccomp takes no rule that changes nothing
+            continue
+        variants = _variants(syscall.args)
+        origin = f"{_ORIGIN}.syscalls[{index}]"
+        for name in syscall.names:
+            own = rules.setdefault(name, {})
+            for conditions in variants:
+                own.setdefault(Rule(name, action, conditions), origin)
+    return Filter(
+        default,
+        tuple(dict.fromkeys(each.removeprefix(_ARCHITECTURE).lower() for each in profile.architectures)),
+        tuple([rule for own in rules.values() for rule in _unambiguous(own)]),
+        tuple(name for name in others if name not in rules),
+    )
+
+
+def _action(name: str, errno: int | None) -> int:
+    action = SECCOMP_ACTIONS[name]
+    if action not in SECCOMP_WITH_ERRNO:
+        return action
+    return action | (_EPERM if errno is None else errno)
+
+
+def _variants(args: Sequence[SyscallArg]) -> tuple[tuple[Condition, ...], ...]:
+    """Return sets of conditions: all of one must hold.
+
+    There is one set, unless an argument has several conditions: then each stands for itself, whatever
+    it is about.  OCI config-linux.md leaves that open, this is what all runtimes do.  features.md S173
+    """
+    conditions = tuple(
+        Condition(each.index, _OPERATORS[each.op], each.value, each.value_two) for each in args
+    )
+    if len({each.index for each in conditions}) < len(conditions):
+        return tuple((each,) for each in conditions)
+    return (conditions,)
+
+
+def _unambiguous(rules: dict[Rule, str]) -> Iterable[Rule]:
+    """Return the rules of one system call that count: one without conditions leaves no room for others."""
+    if len(rules) == 1:
+        return rules
+    plain = [rule for rule in rules if not rule.conditions]
+    if len(plain) > 1:
+        raise SpecError(f"{plain[0].name} has another action already", origin=rules[plain[1]])
+    return plain or rules
+
+
+def _flags(profile: Seccomp, filter: Filter, host: Host) -> int:
+    """Return SECCOMP_FILTER_FLAG_*.  No list at all leaves the choice to us, an empty one is a choice.
+
+    Ours is SPEC_ALLOW: a filter then does not slow the payload down by mitigating speculative store
+    bypass.  Linux 5.16 made that the default, and runc does the same.
+    """
+    flags = SECCOMP_FLAG_NEW_LISTENER if filter.notifies else 0
+    if profile.flags is None:
+        return flags | SECCOMP_FLAG_SPEC_ALLOW & host.seccomp_flags
+    for index, name in enumerate(profile.flags):
+        flag = SECCOMP_FLAGS[name]
+        if flag & ~host.seccomp_flags:
+            raise UnsupportedError(name, needs="a newer kernel", origin=f"{_ORIGIN}.flags[{index}]")
+        flags |= flag
+    if not filter.notifies:
+        flags &= ~SECCOMP_FLAG_WAIT_KILLABLE  # it is about the listener; EINVAL without one
+    return flags & ~SECCOMP_FLAG_TSYNC  # there is one thread to filter
+
+
+def _check_last_calls(filter: Filter, calls: Iterable[tuple[str, tuple[int | None, ...]]]) -> None:
+    """Refuse a filter under which the helper could not get as far as the program.
+
+    Nobody is there to answer for the helper's own calls; who is asked about execve(2) may answer.
+    """
+    for name, args in calls:
+        if not filter.actions(name, args) <= _PASSES:
+            raise SpecError(
+                f"does not allow {name}, needed to start the process; "
+                "with noNewPrivileges the filter would be loaded after that",
+                origin=_ORIGIN,
+            )
+    if not filter.actions(_LAST_OF_ALL) & {*_PASSES, SECCOMP_RET_NOTIFY}:
+        raise SpecError("does not allow execve: no program could be started", origin=_ORIGIN)
