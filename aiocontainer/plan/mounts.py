@@ -62,7 +62,8 @@ UNDER_PROC: Final = frozenset(
 _KERNEL_FILESYSTEMS: Final = frozenset({"proc", "sysfs", "mqueue", "devpts", "cgroup2", "tmpfs"})
 
 # The namespace that each of these shows.
-_SHOWN: Final = {"proc": "pid", "sysfs": "network"}
+_SHOWN: Final = {"proc": "pid", "sysfs": "network", "mqueue": "ipc"}
+_HOST_PLACES: Final = {"proc": "/proc", "sysfs": "/sys", "mqueue": "/dev/mqueue"}
 
 
 class _Place(Struct, frozen=True):
@@ -267,12 +268,14 @@ def _host_filesystem(place: _Place) -> Step:
 
     What is mounted in it comes along, so what holds for the one holds for all.
     """
+    fstype = place.mount.type
+    whole = 0 if fstype == "mqueue" else MOUNT_PROCFS
     return Bind(
         place.origin,
-        {"proc": "/proc", "sysfs": "/sys"}[place.mount.type],
+        _HOST_PLACES[fstype],
         place.target,
-        place.options.attrs,
-        flags=MOUNT_MAKE_DIR | MOUNT_RECURSIVE | MOUNT_SETATTR_RECURSIVE | MOUNT_PROCFS,
+        place.options.attrs | place.options.recursive_attrs,
+        flags=MOUNT_MAKE_DIR | MOUNT_RECURSIVE | MOUNT_SETATTR_RECURSIVE | whole,
     )
 
 

@@ -246,7 +246,8 @@ def test_the_gate_knows_the_runtime_by_the_uid_that_the_container_sees(
 
 
 @pytest.mark.parametrize(
-    ("type", "namespace", "source"), [("sysfs", "network", "/sys"), ("proc", "pid", "/proc")]
+    ("type", "namespace", "source"),
+    [("sysfs", "network", "/sys"), ("proc", "pid", "/proc"), ("mqueue", "ipc", "/dev/mqueue")],
 )
 def test_kernel_file_systems_of_foreign_namespaces_are_bound(type: str, namespace: str, source: str) -> None:
     def shown(plan: Plan) -> object:
