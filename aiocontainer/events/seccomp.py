@@ -63,13 +63,13 @@ class SeccompRequest:
     def __init__(self, listener: OwnedFd, data: _Data) -> None:
         self._listener = listener
         self._id = data.id
-        self.pid = data.pid
+        self.pid: int = data.pid
         """Of the thread that calls, in our pid namespace; 0 if it is not visible there."""
-        self.number = data.number
-        self.arch = data.arch
+        self.number: int = data.number
+        self.arch: int = data.arch
         """AUDIT_ARCH_*: numbers mean different calls on different ones."""
-        self.args = data.args
-        self.instruction_pointer = data.instruction_pointer
+        self.args: tuple[int, ...] = data.args
+        self.instruction_pointer: int = data.instruction_pointer
 
     @property
     def name(self) -> str | None:
