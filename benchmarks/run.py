@@ -130,7 +130,8 @@ async def competitors() -> AsyncIterator[dict[str, Competitor]]:
         runtime = await stack.enter_async_context(Runtime(root=f"{work}/library"))
         found: dict[str, Competitor] = {FLOOR: limit(program), "aiocontainer": in_process(runtime, spec, ids)}
         programs = {
-            "aiocontainer run": [sys.executable, "-P", "-m", "aiocontainer"],  # not what lies in the working directory
+            # -P: not what lies in the working directory.
+            "aiocontainer run": [sys.executable, "-P", "-m", "aiocontainer"],
             **{f"{name} run": [path] for name in ("crun", "runc") if (path := shutil.which(name))},
         }
         for name, start in programs.items():

@@ -74,7 +74,12 @@ async def look(rootfs: str, propagation: str | None) -> dict[str, Any]:
             process = await container.exec(["true"], stdout=PIPE)
             await process.wait()
             found = kinds(container.pid)
-            return {"root": found["/"], "sub": found["/mnt"], "came": came, "before": before.count(f" {rootfs}")}
+            return {
+                "root": found["/"],
+                "sub": found["/mnt"],
+                "came": came,
+                "before": before.count(f" {rootfs}"),
+            }
 
 
 @pytest.mark.parametrize("propagation", RESULTS)
