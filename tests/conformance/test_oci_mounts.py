@@ -10,7 +10,7 @@ import pytest
 from support.guest import mounts_of
 from support.specs import shell, without_mounts
 
-from aiocontainer import ContainerError, Mount, Runtime, Spec, SpecError, UnsupportedError
+from aiocontainer import ContainerError, Mount, Runtime, Spec, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -289,13 +289,6 @@ async def test_unknown_file_system(runtime: Runtime, rootfs: str) -> None:
     with pytest.raises(ContainerError) as caught:
         await runtime.create(None, sleeper(rootfs, mount))
     assert caught.value.origin.startswith("$.mounts[7]")  # type: ignore[attr-defined]
-
-
-async def test_what_comes_later_says_so(runtime: Runtime, rootfs: str, source: str) -> None:
-    for options in (("rbind", "idmap"), ("tmpcopyup",)):
-        mount = Mount(destination="/tmp/m", type="bind", source=source, options=options)
-        with pytest.raises(UnsupportedError):
-            await runtime.create(None, sleeper(rootfs, mount))
 
 
 async def test_no_mounts_at_all(runtime: Runtime, rootfs: str) -> None:
