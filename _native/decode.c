@@ -94,7 +94,7 @@ static const struct rule rules[] = {
 
   [STEP_PROPAGATION] = { .known = true, .a = PROPAGATION },
   [STEP_PROCFS] = { .known = true },
-  [STEP_ROOTFS] = { .known = true, .fd = FD_MAY, .a = FLAG, STRINGS (1, 1), .path = 1 },
+  [STEP_ROOTFS] = { .known = true, .fd = FD_MAY, .a = 3, STRINGS (1, 1), .path = 1 },
   [STEP_MOUNT]
   = { .known = true, .a = U32, .b = PROPAGATION, .c = MOUNTS, STRINGS (3, WIRE_MAX_STRINGS), .path = 3 },
   [STEP_BIND] = { .known = true,
@@ -296,6 +296,7 @@ values_fit (const struct step *s)
     case STEP_SYSCTL: return s->first != NULL && is_plain_relative (s->first);
     case STEP_BIND: return ((s->c & MOUNT_DEVICE_NODE) != 0) == (s->data_size != 0);
     case STEP_DEVICE: return is_file_type (s->a);
+    case STEP_ROOTFS: return s->a <= ROOTFS_THROWAWAY && !(s->a == ROOTFS_THROWAWAY && s->fd >= 0);
     case STEP_PIVOT: return s->a <= PIVOT_CHROOT;
     case STEP_FD: return s->a < FD_NUMBERS;
     case STEP_RLIMIT: return s->a < RLIM_NLIMITS && s->b <= s->c;
@@ -316,7 +317,6 @@ values_fit (const struct step *s)
     case STEP_SETSID:
     case STEP_KEYRING:
     case STEP_PROCFS:
-    case STEP_ROOTFS:
     case STEP_SETATTR:
     case STEP_SYMLINK:
     case STEP_MASK:

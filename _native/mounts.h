@@ -41,6 +41,9 @@ int make_filesystem (struct context *ctx, int fs, unsigned int attributes);
 /* A detached tmpfs with nothing to see and no room for anything; with that SELinux label, or NULL.  */
 int make_empty_tree (struct context *ctx, const char *label);
 
+/* throwaway.c: a detached overlay over the directory `lower` of the host.  */
+int make_throwaway (struct context *ctx, const char *lower);
+
 /* copyup.c: fill `tree`, a detached mount, with what the directory `at` holds.  */
 int copy_up (struct context *ctx, int at, int tree, uint64_t mount_flags);
 

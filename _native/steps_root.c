@@ -11,6 +11,8 @@ enum
   MAX_DEPTH = 2048, /* of directories: PATH_MAX / 2 */
 };
 
+static const unsigned int CLONE_ALL = AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+
 int
 do_propagation (const struct step *s, struct context *ctx)
 {
@@ -123,13 +125,28 @@ open_place (const struct step *s, struct context *ctx)
   return checked (ctx, CALL_OPENAT, at);
 }
 
+/* Mounts that are locked together in a user namespace cannot be below an overlay, and old kernels
+   make none there.  */
+static int
+take_throwaway (const struct step *s, struct context *ctx, int at)
+{
+  autoclose int tree = make_throwaway (ctx, s->first);
+  int err;
+
+  if (tree >= 0 || (tree != -EINVAL && tree != -EPERM && tree != -ENODEV && tree != -ENAMETOOLONG))
+    return take_fd (&tree);
+  tree = checked (ctx, CALL_OPEN_TREE, sys_open_tree (at, "", CLONE_ALL));
+  err = tree < 0 ? tree : set_attributes (ctx, tree, MOUNT_ATTR_RDONLY, 0, MOUNT_SETATTR_RECURSIVE);
+  return err < 0 ? err : take_fd (&tree);
+}
+
 static int
 take_root (const struct step *s, struct context *ctx, int at)
 {
-  static const unsigned int clone = AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-
+  if (s->a == ROOTFS_THROWAWAY)
+    return take_throwaway (s, ctx, at);
   return s->fd >= 0 ? checked (ctx, CALL_FCNTL, sys_fcntl (s->fd, F_DUPFD_CLOEXEC, 3))
-                    : checked (ctx, CALL_OPEN_TREE, sys_open_tree (at, "", clone));
+                    : checked (ctx, CALL_OPEN_TREE, sys_open_tree (at, "", CLONE_ALL));
 }
 
 /* Without a mount namespace of our own nothing may be mounted: the directory is all there is.  */
@@ -162,7 +179,7 @@ attach_root (const struct step *s, struct context *ctx)
 int
 do_rootfs (const struct step *s, struct context *ctx)
 {
-  return s->a != 0 ? open_root (s, ctx) : attach_root (s, ctx);
+  return s->a == ROOTFS_OPEN ? open_root (s, ctx) : attach_root (s, ctx);
 }
 
 /* "." is the new root for us and, right after, the old root on top of it for umount2(2):

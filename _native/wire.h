@@ -69,7 +69,7 @@ enum wire_op
   /* Root file system.  Targets are absolute paths, resolved inside the rootfs. */
   STEP_PROPAGATION = 30, /* [a MS_* flags] of "/", before anything is mounted, or of the new root after STEP_PIVOT */
   STEP_PROCFS = 31,   /* take a private procfs handle; needs the final pid namespace */
-  STEP_ROOTFS = 32,   /* [fd detached tree or -1, a 1: a directory alone, string path] attach the root at path: the passed tree, or a recursive clone of path itself. A directory alone is opened, or taken as passed, and nothing is mounted: for PIVOT_CHROOT */
+  STEP_ROOTFS = 32,   /* [fd detached tree or -1, a enum wire_rootfs, string path] attach the root at path: the passed tree, or what `a` says of path */
   STEP_MOUNT = 33,    /* [a MOUNT_ATTR_* set, b propagation MS_* or 0, c enum wire_mount_flag; strings fstype, source, target, then one "key" or "key=value" each] */
   STEP_BIND = 34,     /* [fd detached tree or -1, a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; strings source, target; data uint64_t rdev with MOUNT_DEVICE_NODE] */
   STEP_SETATTR = 35,  /* [a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; strings target, then one "key" or "key=value" each for its file system] of a mount made before */
@@ -147,6 +147,13 @@ enum wire_mount_flag
   MOUNT_SOURCE_NOFOLLOW = 2048, /* bind: a link is the source itself, not what it leads to */
   MOUNT_TARGET_NOFOLLOW = 4096, /* a link is the target itself */
   MOUNT_COPY_LINK = 8192, /* bind: a source that is a link is made anew at the target, not mounted; with MOUNT_SOURCE_NOFOLLOW */
+};
+
+enum wire_rootfs
+{
+  ROOTFS_CLONE = 0,     /* a recursive clone */
+  ROOTFS_OPEN = 1,      /* the directory itself, or the one passed: nothing is mounted, for PIVOT_CHROOT */
+  ROOTFS_THROWAWAY = 2, /* a layer over it that ends with the container; where the kernel gives none, a recursive clone that is read-only */
 };
 
 enum wire_pivot

@@ -69,14 +69,19 @@ def load_source(source: Source, host: Host) -> Loaded:
 
 
 def _command(command: Command, host: Host) -> tuple[Spec, str, bool]:
-    from ..plan.hostroot import command_spec  # only those who use it pay for it
+    from ..plan.hostroot import command_spec, file_systems_below  # only those who use it pay for it
+    from ..plan.mountinfo import parse_mountinfo
 
     if isinstance(command.args, str):
         raise SpecError("is a list of arguments, not a command line", origin="args")
+    rootfs = os.path.realpath(command.rootfs) if command.rootfs is not None else None
+    with open("/proc/self/mountinfo", "rb", buffering=0) as file:
+        below = file_systems_below(rootfs or "/", parse_mountinfo(file.readall()))
     spec, overlay = command_spec(
         command.args,
         host,
-        rootfs=os.path.realpath(command.rootfs) if command.rootfs is not None else None,
+        rootfs=rootfs,
+        below=[path for path in below if _is_open_to_all(path)],
         env=command.env,
         cwd=command.cwd,
         hostname=command.hostname,
@@ -87,6 +92,17 @@ def _command(command: Command, host: Host) -> tuple[Spec, str, bool]:
         uid, gid = parse_user(command.user)
         process = replace(process, user=User(uid=uid, gid=gid or 0))
     return replace(spec, process=replace(process, terminal=command.tty)), "/", overlay
+
+
+def _is_open_to_all(path: str) -> bool:
+    """Whether anybody may pass through to it: root of the container is nobody in particular outside."""
+    try:
+        while (path := os.path.dirname(path)) != "/":
+            if not os.stat(path).st_mode & stat.S_IXOTH:
+                return False
+    except OSError:
+        return False
+    return True
 
 
 def find_home(process: Process | None, root: int) -> str | None:

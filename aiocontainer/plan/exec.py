@@ -9,7 +9,15 @@ from msgspec.structs import replace
 from ..spec import ExecCPUAffinity, Linux, check_process
 from .cgroup import join_steps
 from .compile import check_size, keyring_name
-from .flags import CLONE_NEWPID, NAMESPACES, PAUSE_CONSOLE, PIVOT_CHROOT, RESET_AFFINITY, RESET_ALL
+from .flags import (
+    CLONE_NEWPID,
+    NAMESPACES,
+    PAUSE_CONSOLE,
+    PIVOT_CHROOT,
+    RESET_AFFINITY,
+    RESET_ALL,
+    ROOTFS_OPEN,
+)
 from .labels import key_steps, procfs_steps
 from .plan import InitPidfd, InitRoot, Plan
 from .process import Payload, check_terminal, raised_limits
@@ -161,7 +169,7 @@ def _join(options: ExecOptions, pass_fd: Callable[[PlanFd], int], *, drop_groups
     if "user" in options.namespaces:
         yield NamespaceRoot("", drop_groups=drop_groups)
     if "mount" not in options.namespaces:  # which has brought the root with it
-        yield Rootfs("", "/", pass_fd(InitRoot()), only_open=True)
+        yield Rootfs("", "/", pass_fd(InitRoot()), how=ROOTFS_OPEN)
         yield Pivot("", PIVOT_CHROOT)
     if flags & CLONE_NEWPID:
         yield Fork("")

@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from ..spec import IDMapping, Linux, Mount, Namespace, Root, default_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..spec import NamespaceType, Process, Spec
     from .host import Host
+    from .mountinfo import Mount as MountPoint
 
-__all__ = ["command_spec"]
+__all__ = ["command_spec", "file_systems_below"]
 
 _IDS: Final = 2**16
 # systemd's registry of ids leaves everything from here on to nobody; so no file and no process of the
@@ -35,6 +36,27 @@ _SCRATCH: Final = (
     Mount(destination="/run", type="tmpfs", source="tmpfs", options=("nosuid", "nodev", "mode=0755")),
 )
 
+# File systems on disks of this machine.  Not overlayfs: those are other containers.
+_LOCAL: Final = frozenset(
+    {
+        "bcachefs",
+        "btrfs",
+        "erofs",
+        "ext2",
+        "ext3",
+        "ext4",
+        "f2fs",
+        "jfs",
+        "reiserfs",
+        "squashfs",
+        "xfs",
+        "zfs",
+    }
+)
+_MOST: Final = 64
+"""File systems that are shown at most: each is a descriptor to pass, and time."""
+_OWN_AND_KERNELS: Final = frozenset({"/dev", "/proc", "/run", "/sys", "/tmp"})
+
 _OWN: Final = {"HOME": "/tmp"}  # root's home of the machine is not for strangers
 
 
@@ -46,12 +68,14 @@ def command_spec(
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     hostname: str | None = None,
+    below: Sequence[str] = (),
 ) -> tuple[Spec, bool]:
     """Return the specification for one command, and whether `Options.overlay` goes with it (always).
 
     Without *rootfs* it sees this machine's own root, as a user whom the machine does not know: what only
     the machine's root may read stays unreadable.  With one it is root of that tree; an ordinary user
-    is always root of the own id alone.
+    is always root of the own id alone.  *below* are file systems of their own in it: an overlay shows
+    none, so they are bound, read-only; an ordinary user's view has them anyway, or nothing can be shown.
     """
     spec = default_spec(args, rootfs=rootfs or "/", terminal=False)
     assert spec.process is not None
@@ -61,10 +85,55 @@ def command_spec(
         process=_process(spec.process, {**({} if rootfs else _OWN), **(env or {})}, cwd),
         root=Root(path=rootfs or "/"),
         hostname=hostname or spec.hostname,
-        mounts=(*(mount for mount in spec.mounts if mount.type != "cgroup"), *_SCRATCH),
+        mounts=(
+            *(_bound(path, rootfs or "/") for path in below if host.privileged),
+            *(mount for mount in spec.mounts if mount.type != "cgroup"),
+            *_SCRATCH,
+        ),
         linux=_linux(spec.linux or Linux(), maps),
     )
     return spec, True
+
+
+def file_systems_below(root: str, mounts: Iterable[MountPoint]) -> tuple[str, ...]:
+    """Return where file systems of their own are mounted below *root*, outermost first.
+
+    What the kernel shows about itself, what is private to a boot and what a server could keep us
+    waiting for is left out, and so is everything below that: not even its names are looked up.
+    """
+    mounts = tuple(mounts)
+    found = []
+    for mount in sorted(mounts, key=lambda mount: mount.point):
+        if not _is_below(mount.point, root) or mount.point in found or _is_hidden(mount, mounts):
+            continue
+        way = [each for each in mounts if _is_below(mount.point, each.point) and _is_below(each.point, root)]
+        if all(_is_shown(each) for each in (*way, mount)):
+            found.append(mount.point)
+    return tuple(found[:_MOST])
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path.startswith(directory.rstrip("/") + "/") and path != directory
+
+
+def _is_shown(mount: MountPoint) -> bool:
+    return mount.type in _LOCAL and f"/{mount.point.split('/')[1]}" not in _OWN_AND_KERNELS
+
+
+def _is_hidden(mount: MountPoint, mounts: Sequence[MountPoint]) -> bool:
+    """Whether a later mount on it, or on a directory above it, is what one finds there."""
+    covers = mounts[mounts.index(mount) + 1 :]
+    return any(
+        cover.parent == mount.id
+        if cover.point == mount.point
+        else cover.parent == mount.parent and _is_below(mount.point, cover.point)
+        for cover in covers
+    )
+
+
+def _bound(path: str, root: str) -> Mount:
+    inside = path if root == "/" else path.removeprefix(root.rstrip("/"))
+    return Mount(destination=inside, type="bind", source=path, options=("bind", "ro", "nosuid", "nodev"))
 
 
 def _process(process: Process, env: Mapping[str, str], cwd: str | None) -> Process:

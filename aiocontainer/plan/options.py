@@ -42,8 +42,8 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     cgroups: bool = True
     """False: no cgroup at all, whatever the specification says."""
     overlay: bool = False
-    """`root.path` stays as it is: it lies under a throw-away overlay, made by the parent, or, where we
-    are an ordinary user, it and everything mounted in it is shown read-only."""
+    """`root.path` stays as it is: it lies under a throw-away overlay.  An ordinary user's kernel may
+    refuse one; then it and everything mounted in it is shown read-only."""
     own_namespaces: frozenset[str] = frozenset()
     """OCI names of those that the specification joins, by paths that lead to where we are already."""
     joined_maps: IdMaps | None = None

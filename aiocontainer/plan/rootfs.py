@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ..errors import SpecError, UnsupportedError
 from .flags import (
     MOUNT_ATTR_RDONLY,
-    MOUNT_SETATTR_RECURSIVE,
     MS_PRIVATE,
     MS_REC,
     MS_SHARED,
@@ -19,6 +18,9 @@ from .flags import (
     PIVOT_MOVE,
     PIVOT_ROOT,
     PROPAGATION,
+    ROOTFS_CLONE,
+    ROOTFS_OPEN,
+    ROOTFS_THROWAWAY,
 )
 from .hooks import create_steps
 from .labels import has_labels, mask_label
@@ -90,7 +92,7 @@ def _directory_steps(draft: Draft) -> Iterator[Step]:
     nodes = [*node_steps(draft)]
     if _changes_modes(draft) and any(isinstance(node, Device) for node in nodes):
         yield from _procfs(draft)
-    yield Rootfs(ORIGIN, path, fd, only_open=True)
+    yield Rootfs(ORIGIN, path, fd, how=ROOTFS_OPEN)
     yield from nodes
     yield from create_steps(draft)
     yield Pivot(ORIGIN, PIVOT_CHROOT)
@@ -153,10 +155,7 @@ def _root(draft: Draft) -> Iterator[Step]:
     elif draft.by_parent:
         yield Rootfs(ORIGIN, path, draft.pass_fd(Tree(path, recursive=True, origin=ORIGIN)))
     else:
-        yield Rootfs(ORIGIN, path, NO_FD)
-    if draft.options.overlay and not draft.host.privileged:
-        # An overlay over mounts that are locked together is refused: mount_namespaces(7).
-        yield SetAttr(ORIGIN, "/", MOUNT_ATTR_RDONLY, flags=MOUNT_SETATTR_RECURSIVE)
+        yield Rootfs(ORIGIN, path, how=ROOTFS_THROWAWAY if draft.options.overlay else ROOTFS_CLONE)
 
 
 def _owner(draft: Draft) -> tuple[int, int]:

@@ -20,6 +20,9 @@ from .flags import (
     PIVOT_CHROOT,
     PIVOT_MOVE,
     PIVOT_ROOT,
+    ROOTFS_CLONE,
+    ROOTFS_OPEN,
+    ROOTFS_THROWAWAY,
     S_IFBLK,
     S_IFCHR,
     S_IFIFO,
@@ -48,6 +51,11 @@ _PIVOTS: Final = {
     PIVOT_ROOT: "make it the root (pivot_root)",
     PIVOT_MOVE: "make it the root (move and chroot)",
     PIVOT_CHROOT: "make it the root (chroot alone)",
+}
+_ROOTS: Final = {
+    ROOTFS_CLONE: "file system",
+    ROOTFS_OPEN: "directory",
+    ROOTFS_THROWAWAY: "file system, under a throw-away layer or read-only",
 }
 _NODE_TYPES: Final = {S_IFCHR: "char", S_IFBLK: "block", S_IFIFO: "fifo"}
 
@@ -97,23 +105,19 @@ class Procfs(Step, frozen=True):
 
 
 class Rootfs(Step, frozen=True):
-    """Attach the root file system at `path`: the passed tree, or a recursive clone of the path.
-
-    With `only_open` nothing is attached: the directory, or the one passed, is what to enter later.
-    """
+    """Attach the root file system at `path`: the passed tree, or what `how`, one of ROOTFS_*, makes of it."""
 
     op: ClassVar[int] = 32
     path: str
     fd: int = NO_FD
-    only_open: bool = False
+    how: int = ROOTFS_CLONE
 
     def record(self) -> Record:
-        return Record(fd=self.fd, a=int(self.only_open), strings=(self.path,))
+        return Record(fd=self.fd, a=self.how, strings=(self.path,))
 
     def __str__(self) -> str:
         passed = f" (passed as fd {self.fd})" if self.fd != NO_FD else ""
-        what = "root directory" if self.only_open else "root file system"
-        return f"take {self.path} as {what}{passed}"
+        return f"take {self.path} as root {_ROOTS[self.how]}{passed}"
 
 
 class Mount(Step, frozen=True):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 NAMESPACES = flags.CLONE_NEWNS | flags.CLONE_NEWIPC | flags.CLONE_NEWUTS | flags.CLONE_NEWNET
-SOURCES = ("decode", "path", "mounts", "copyup", "steps_mount", "steps_root", "steps_dev")
+SOURCES = ("decode", "path", "mounts", "copyup", "throwaway", "steps_mount", "steps_root", "steps_dev")
 MAKE_DIR, MAKE_FILE = flags.MOUNT_MAKE_DIR, flags.MOUNT_MAKE_FILE
 MAKE = MAKE_DIR | MAKE_FILE
 KERNEL_FS = flags.MOUNT_PROCFS | MAKE_DIR

@@ -10,7 +10,7 @@ from plan_hosts import HOSTS, V2, compiled, namespaces, spec, steps
 
 from aiocontainer.errors import SpecError, UnsupportedError
 from aiocontainer.plan.exec import compile_exec
-from aiocontainer.plan.flags import CLONE_NEWNS, PIVOT_CHROOT
+from aiocontainer.plan.flags import CLONE_NEWNS, PIVOT_CHROOT, ROOTFS_OPEN
 from aiocontainer.plan.options import ExecOptions
 from aiocontainer.plan.plan import Directory, InitRoot
 from aiocontainer.plan.steps import (
@@ -51,7 +51,7 @@ def bare(*types: str, **changes: Any) -> Spec:
 def test_the_root_is_entered_and_nothing_is_mounted() -> None:
     plan = compiled(bare())
 
-    assert steps(plan, Rootfs) == [Rootfs("$.root.path", "/bundles/web/rootfs", only_open=True)]
+    assert steps(plan, Rootfs) == [Rootfs("$.root.path", "/bundles/web/rootfs", how=ROOTFS_OPEN)]
     assert steps(plan, Pivot) == [Pivot("$.root.path", PIVOT_CHROOT)]
     assert not steps(plan, Mount, Bind, SetAttr, Mask, ReadOnly, Propagation, VerifyMounts)
     assert not any(step.flags & CLONE_NEWNS for step in steps(plan, Unshare))
@@ -111,7 +111,7 @@ def test_exec_enters_the_root_of_the_init_before_it_can_be_seen() -> None:
     plan = compile_exec(Process(args=("true",), cwd="/"), bare(), HOSTS["linux-6.1-v2"], options)
 
     (root,) = steps(plan, Rootfs)
-    assert root.only_open
+    assert root.how == ROOTFS_OPEN
     assert plan.fds[root.fd] == InitRoot()
     kinds = [type(step) for step in plan.steps]
     assert kinds.index(Rootfs) < kinds.index(Pivot) < kinds.index(Fork)

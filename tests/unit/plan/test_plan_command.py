@@ -8,10 +8,11 @@ from msgspec.structs import replace
 from plan_hosts import ROOTLESS, V2, options, steps
 
 from aiocontainer.plan.compile import compile_plan
-from aiocontainer.plan.flags import MOUNT_ATTR_RDONLY, MOUNT_SETATTR_RECURSIVE
-from aiocontainer.plan.hostroot import command_spec
+from aiocontainer.plan.flags import ROOTFS_THROWAWAY
+from aiocontainer.plan.hostroot import command_spec, file_systems_below
+from aiocontainer.plan.mountinfo import parse_mountinfo
 from aiocontainer.plan.plan import Overlay, Plan
-from aiocontainer.plan.steps import Mount, NoNewPrivs, Rootfs, SetAttr
+from aiocontainer.plan.steps import Mount, NoNewPrivs, Rootfs
 
 if TYPE_CHECKING:
     from aiocontainer.plan.host import Host
@@ -33,6 +34,46 @@ def test_root_is_a_stranger_to_the_machine() -> None:
     assert plan.fds[steps(plan, Rootfs)[0].fd] == Overlay("/", "$.root.path", (UNKNOWN, UNKNOWN))
 
 
+MOUNTINFO = b"""\
+20 1 8:1 / / rw - ext4 /dev/sda1 rw
+21 20 0:5 / /proc rw - proc proc rw
+22 20 8:2 / /usr ro - xfs /dev/sda2 ro
+23 20 8:3 / /home rw - ext4 /dev/sda3 rw
+24 23 8:4 / /home/big\\040one rw - ext4 /dev/sda4 rw
+25 20 0:9 / /srv rw - nfs4 server:/srv rw
+26 25 8:5 / /srv/local rw - ext4 /dev/sda5 rw
+27 20 0:7 / /tmp rw - tmpfs tmpfs rw
+28 27 8:6 / /tmp/disk rw - ext4 /dev/sda6 rw
+29 20 8:7 / /var/lib rw - ext4 /dev/sda7 rw
+30 20 8:8 / /var rw - ext4 /dev/sda8 rw
+31 23 8:9 / /home rw - btrfs /dev/sda9 rw
+32 20 0:11 / /media rw - fuse.sshfs x rw
+33 20 8:10 / /run/media rw - ext4 /dev/sdb1 rw
+34 20 8:11 / /usr2 rw - ext4 /dev/sdb2 rw
+"""
+
+
+def test_file_systems_of_their_own_are_found() -> None:
+    """/var/lib is covered by /var, and the first /home by the second."""
+    mounts = [*parse_mountinfo(MOUNTINFO)]
+    assert file_systems_below("/", mounts) == ("/home", "/usr", "/usr2", "/var")
+    assert file_systems_below("/usr", mounts) == ()
+    rest = [mount for mount in mounts if mount.id not in {30, 31}]
+    assert file_systems_below("/", rest) == ("/home", "/home/big one", "/usr", "/usr2", "/var/lib")
+    assert file_systems_below("/home", rest) == ("/home/big one",)
+
+
+def test_file_systems_below_are_bound_read_only() -> None:
+    value, _ = command_spec(["id"], V2, below=("/home", "/usr"))
+    binds = [mount for mount in value.mounts if mount.type == "bind"]
+    assert [(bind.source, bind.destination) for bind in binds] == [("/home", "/home"), ("/usr", "/usr")]
+    assert all("ro" in bind.options for bind in binds)
+    value, _ = command_spec(["id"], V2, rootfs="/images/a", below=("/images/a/usr",))
+    assert [m.destination for m in value.mounts if m.type == "bind"] == ["/usr"]
+    value, _ = command_spec(["id"], ROOTLESS, below=("/home",))
+    assert not [mount for mount in value.mounts if mount.type == "bind"]
+
+
 def test_ids_granted_to_root_come_first() -> None:
     plan = plan_of(replace(V2, subuid=((100, 5), (700000, 65536)), subgid=((800000, 70000),)))
 
@@ -48,13 +89,11 @@ def test_root_of_a_small_user_namespace_has_one_id_to_give() -> None:
     assert plan.maps.uid == ((0, 65535, 1),)
 
 
-def test_an_ordinary_user_sees_everything_read_only() -> None:
+def test_an_ordinary_user_changes_nothing_either() -> None:
     plan = plan_of(ROOTLESS)
 
     rootfs = steps(plan, Rootfs)[0]
-    assert (rootfs.path, rootfs.fd) == ("/", -1)
-    after = plan.steps[plan.steps.index(rootfs) + 1]
-    assert after == SetAttr("$.root.path", "/", MOUNT_ATTR_RDONLY, flags=MOUNT_SETATTR_RECURSIVE)
+    assert rootfs == Rootfs("$.root.path", "/", how=ROOTFS_THROWAWAY)
     assert plan.maps is not None
     assert (plan.maps.uid, plan.maps.deny_setgroups) == (((0, 1000, 1),), True)
 
