@@ -196,7 +196,7 @@ do_gate (const struct step *s, struct context *ctx)
 int
 do_fork (const struct step *s, struct context *ctx)
 {
-  struct wire_reply reply = { .kind = REPLY_SPAWNED };
+  struct wire_reply reply = { .kind = REPLY_SPAWNED, .step = s->index };
   int pidfd = -1;
   struct sys_clone_args args = {
     .flags = CLONE_PARENT | CLONE_PIDFD | s->a,

@@ -181,11 +181,11 @@ struct wire_spawn
 };
 
 /* Spawner and container process to application, on the control socket.  SPAWNED
-   may come after PAUSED: they have two senders.  End of file without FAILED
+   may come after PAUSED, and after that of a forked process: they have several senders.  End of file without FAILED
    after the last PROCEED means that execve(2) worked.  */
 enum wire_reply_kind
 {
-  REPLY_SPAWNED = 1, /* value: pid in the application's pid namespace, -errno if clone3 failed; carries the pidfd */
+  REPLY_SPAWNED = 1, /* step: that forked it, 0: the spawner did; value: pid in the application's pid namespace, -errno if clone3 failed; carries the pidfd */
   REPLY_PAUSED = 2,  /* step */
   REPLY_FAILED = 3,  /* step (UINT32_MAX: the plan itself), error, call; of CALL_HOOK also value, and after the struct up to WIRE_MAX_TEXT bytes of output */
 };

@@ -30,21 +30,23 @@ _FDS_SPACE = socket.CMSG_SPACE(8 * 4)
 
 
 class Spawned:
-    """One process that the helper announced: `pid` here, and the pidfd that we own."""
+    """One process that the helper announced: `pid` here, the pidfd that we own, the step that forked it."""
 
-    __slots__ = ("pid", "pidfd")
+    __slots__ = ("pid", "pidfd", "step")
 
-    def __init__(self, pid: int, pidfd: OwnedFd) -> None:
+    def __init__(self, pid: int, pidfd: OwnedFd, step: int) -> None:
         self.pid: int = pid
         self.pidfd: OwnedFd = pidfd
+        self.step: int = step
 
 
 class Dialogue(Generic[T]):
     """What the helper has said so far of one plan, and whether it may say so.
 
-    `spawned` are the announced processes (two where the plan forks), `paused` the step that waits
-    for PROCEED, `handed` what came with it.  A reply that may not come raises `HelperError`, a failed
-    step `BootstrapError` or `HookError`; descriptors of refused replies are closed.
+    `spawned` are the announced processes (two where the plan forks), in the order of their birth and
+    not of the announcements, which have several senders.  `paused` is the step that waits for PROCEED,
+    `handed` what came with it.  A reply that may not come raises `HelperError`, a failed step
+    `BootstrapError` or `HookError`; descriptors of refused replies are closed.
     """
 
     def __init__(self, steps: Sequence[T | None]) -> None:
@@ -85,7 +87,8 @@ class Dialogue(Generic[T]):
             raise BootstrapError(None, -reply.value, call="clone3")
         if len(fds) != 1:
             raise HelperError(f"the helper sent {len(fds)} descriptors with a process")
-        self.spawned.append(Spawned(reply.value, OwnedFd(fds[0].detach())))
+        self.spawned.append(Spawned(reply.value, OwnedFd(fds[0].detach()), reply.step))
+        self.spawned.sort(key=lambda process: process.step)
 
     def _paused(self, reply: native.Reply, fds: list[OwnedFd]) -> None:
         if self.paused is not None or not self._last < reply.step < len(self._steps) or len(fds) > 1:

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("root", "busybox")
 
 SCHEMAS = Path(__file__).parents[3] / "shared" / "data" / "oci-runtime-spec-1.3"
-ID = "aioc-test-hooks"
+ID = f"aioc-test-hooks-{os.getpid()}"
+"""Others may run the same test on the same machine."""
+LONG = str(100_000 + os.getpid())
+"""Seconds that nobody else sleeps."""
 KINDS = ("prestart", "create_runtime", "create_container", "start_container", "poststart", "poststop")
 AT_CREATE = KINDS[:3]
 AT_START = KINDS[3:5]
@@ -459,7 +462,11 @@ async def test_cancelled(
     """The hook dies with its children, and what it ran for is undone."""
     log = shared / "log"
     value = spec(
-        **{kind: hook(f"sleep 62 & echo running >> {log}; sed -n 's/^NSpid:.//p' /proc/self/status; wait")},
+        **{
+            kind: hook(
+                f"sleep {LONG} & echo running >> {log}; sed -n 's/^NSpid:.//p' /proc/self/status; wait"
+            )
+        },
         poststop=hook(f"echo poststop >> {log}"),
     )
     if not pid_namespace:
@@ -472,7 +479,7 @@ async def test_cancelled(
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 10)
     assert lines(log) == ["running", "poststop"]
-    await until(lambda: not sleepers("62"), "something of the hook is left")
+    await until(lambda: not sleepers(), "something of the hook is left")
     if kind in AT_START:
         container = await runtime.load(ID)
         assert await container.status() is Status.STOPPED
@@ -483,12 +490,12 @@ async def test_cancelled(
             await runtime.load(ID)
 
 
-def sleepers(seconds: str) -> list[int]:
+def sleepers() -> list[int]:
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if file.read().split(b"\0")[:2] == [b"sleep", seconds.encode()] and is_alive(int(pid)):
+                if file.read().split(b"\0")[:2] == [b"sleep", LONG.encode()] and is_alive(int(pid)):
                     found.append(int(pid))
         except OSError:
             pass
@@ -498,7 +505,7 @@ def sleepers(seconds: str) -> list[int]:
 async def test_cancelled_at_poststop(runtime: Runtime, spec: Callable[..., Spec], shared: Path) -> None:
     """The container is gone by then; a cancellation kills the hook and those after it do not run."""
     log = shared / "log"
-    value = spec(poststop=(hook(f"echo running >> {log}; sleep 63"), hook(f"echo second >> {log}")))
+    value = spec(poststop=(hook(f"echo running >> {log}; sleep {LONG}"), hook(f"echo second >> {log}")))
     container = await runtime.create(ID, value)
     task = asyncio.create_task(container.delete(force=True))
     await until(lambda: lines(log) == ["running"])
@@ -507,7 +514,7 @@ async def test_cancelled_at_poststop(runtime: Runtime, spec: Callable[..., Spec]
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: not sleepers("63"))
+    await until(lambda: not sleepers())
     assert lines(log) == ["running"]
 
 

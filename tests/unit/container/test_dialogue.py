@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 STEPS = (SetSid("$.a"), Pause("$.b", 1), Loopback("$.c"), Pause("$.d", 4))
 
 
-def spawned(pid: int, *fds: int) -> native.Reply:
-    return native.Reply(native.REPLY_SPAWNED, 0, 0, "", pid, fds)
+def spawned(pid: int, *fds: int, step: int = 0) -> native.Reply:
+    return native.Reply(native.REPLY_SPAWNED, step, 0, "", pid, fds)
 
 
 def paused(step: int, *fds: int) -> native.Reply:
@@ -55,6 +55,16 @@ def test_a_dialogue(fd: int) -> None:
     dialogue.proceeded()
     dialogue.feed(paused(3))
     assert dialogue.paused is STEPS[3]
+
+
+def test_the_forked_process_may_be_announced_first(fd: int) -> None:
+    """The spawner tells of the first one when it has time to."""
+    dialogue = Dialogue(STEPS)
+    dialogue.feed(spawned(78, fd, step=2))
+    dialogue.feed(spawned(77, os.dup(fd)))
+    assert [process.pid for process in dialogue.spawned] == [77, 78]
+    for process in dialogue.spawned:
+        process.pidfd.close()
 
 
 def test_what_comes_with_a_pause_is_kept(fd: int) -> None:
