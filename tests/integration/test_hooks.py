@@ -17,7 +17,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
 from aiocontainer import Callbacks, HookError, Mount, NotFoundError, Runtime, Spec, Status
-from aiocontainer.spec import Hook, Hooks, Namespace, State
+from aiocontainer.spec import Hook, Hooks, Namespace, Seccomp, State, Syscall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -651,3 +651,22 @@ async def test_a_hook_is_no_way_to_the_helper(
     container = await runtime.create(ID, spec(start_container=Hook(path="/bin/hook")))
     with pytest.raises(HookError, match="symbolic links"):
         await container.start()
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+async def test_before_the_filter_or_behind_it(
+    runtime: Runtime, spec: Callable[..., Spec], shared: Path, no_new_privileges: bool
+) -> None:
+    """A filter that needs no privilege is loaded right before the program, so after its hooks."""
+    value = spec(start_container=hook(f"mkdir {shared}/made; true"))
+    assert value.linux is not None
+    assert value.process is not None
+    rule = Syscall(names=("mkdir", "mkdirat"), action="SCMP_ACT_ERRNO")
+    value = replace(
+        value,
+        linux=replace(value.linux, seccomp=Seccomp(default_action="SCMP_ACT_ALLOW", syscalls=(rule,))),
+        process=replace(value.process, no_new_privileges=no_new_privileges),
+    )
+    container = await runtime.create(ID, value)
+    await container.start()
+    assert (shared / "made").exists() == no_new_privileges
