@@ -33,6 +33,7 @@ LIBRARY_SOURCES = (
     "lib.c",
     "lib_spawn.c",
     "lib_mount.c",
+    "lib_network.c",
     "lib_idmap.c",
     "lib_bpf.c",
     "lib_program.c",

@@ -64,6 +64,9 @@ int lib_user_namespace_maps (int user_namespace, char *text, size_t size);
 /* Give a detached mount, and with `recursive` those in it, the maps of a user namespace.  */
 int lib_map_mount (int tree, int user_namespace, int recursive);
 
+/* A netlink socket in the network namespace of a namespace file or a pidfd; -1 is our own.  */
+int lib_netlink_socket (int network_namespace);
+
 /* Load a BPF_PROG_TYPE_CGROUP_DEVICE program of `size` bytes.  */
 int lib_load_device_filter (const void *program, size_t size);
 

@@ -66,7 +66,7 @@ def _linux() -> LinuxFeatures:
             modes=get_args(MemoryPolicyMode), flags=get_args(MemoryPolicyFlag)
         ),
         mount_extensions=MountExtensions(idmap=Feature(enabled=_is_known("idmap"))),
-        net_devices=Feature(enabled=False),
+        net_devices=Feature(enabled=True),
     )
 
 

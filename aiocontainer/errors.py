@@ -21,6 +21,7 @@ __all__ = [
     "ExistsError",
     "HelperError",
     "HookError",
+    "NetworkError",
     "NotFoundError",
     "NotRunningError",
     "PausedError",
@@ -165,6 +166,21 @@ class HelperError(ContainerError, OSError):
 
     def __str__(self) -> str:
         return self.problem
+
+
+class NetworkError(ContainerError, OSError):
+    """The kernel refused something about a network device; `device` is its name, or a route."""
+
+    def __init__(self, operation: str, errno: int, *, device: str = "", origin: str = "") -> None:
+        super().__init__(errno, os.strerror(errno))
+        self.operation = operation
+        self.device = device
+        self.origin = origin
+
+    def __str__(self) -> str:
+        place = f"{self.origin}: " if self.origin else ""
+        device = f" {self.device}" if self.device else ""
+        return f"{place}{self.operation}{device}: {self.strerror}"
 
 
 class CgroupError(ContainerError, OSError):

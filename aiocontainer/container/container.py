@@ -543,6 +543,16 @@ class Container:
         with lock:
             self._cgroup.remove()
             self._environment.store.remove(self.id)
+        self._report_devices()
+
+    def _report_devices(self) -> None:
+        """Tell of network devices that were moved in: with their namespace they go, or come back renamed."""
+        moved: dict[str, str] = self._record.facts.get("netDevices", {})
+        for host, name in moved.items():
+            from logging import getLogger  # only those who use it pay for it
+
+            text = "container %s: network device %s was moved in as %s, and is not moved back"
+            getLogger("aiocontainer").warning(text, self.id, host, name)
 
     def __repr__(self) -> str:
         return f"<Container {self.id!r} pid {self.pid}>"

@@ -12,7 +12,7 @@ from msgspec import Struct
 from .. import spec as _spec
 from .._aio import OwnedFd, in_thread, undo
 from ..errors import HelperError, SpecError
-from ..plan.flags import PAUSE_CONSOLE, PAUSE_CREATED, PAUSE_HOOKS, PAUSE_MAPS
+from ..plan.flags import PAUSE_CONSOLE, PAUSE_CREATED, PAUSE_HOOKS, PAUSE_MAPS, PAUSE_NETWORK
 from ..plan.options import Options
 from ..plan.steps import Keyring, Pause, Seccomp
 from ..store import Record, State, boot_id, identify, namespace_inodes, timestamp
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..cgroups import Cgroup
     from ..events import SeccompNotifications
     from ..hooks import Callbacks
+    from ..network import MovedDevices
     from ..plan.plan import Plan
     from ..plan.steps import Step
     from ..spec import Spec
@@ -85,6 +86,7 @@ class Setup:
         self._destination: Destination | None = None
         self._lock: Lock | None = None
         self._cgroup: Cgroup | None = None
+        self._moved: MovedDevices | None = None
         self._spec: Spec
         self._plan: Plan
         self._gate: object
@@ -109,6 +111,8 @@ class Setup:
         assert self._cgroup is not None
         assert self._lock is not None
         self._lock.release()
+        if self._moved is not None:
+            self._moved.close()
         return Created(state, self._spec, self._cgroup, process, self._plan.warnings)
 
     @property
@@ -266,6 +270,7 @@ class Setup:
             "owned": self._environment.owned,
             "gate": self._gate,
             "hooks": later_hooks(self._spec),
+            "netDevices": {device.host: device.name for device in self._plan.devices},
         }
 
     def _bootstrap(self) -> bool:
@@ -288,6 +293,8 @@ class Setup:
         elif step.kind == PAUSE_MAPS:
             process = self._up.launch.born()
             prepare_namespace(self._plan, self._environment.host, process.pid, process.pidfd.fileno())
+        elif step.kind == PAUSE_NETWORK:
+            self._move_devices()
         else:
             raise HelperError(f"nothing to do at {step}")
 
@@ -303,6 +310,12 @@ class Setup:
             annotations=self._spec.annotations,
         )
         self._destination.deliver(self._up.launch.channel.dialogue.taken(), pid, state)
+
+    def _move_devices(self) -> None:
+        from ..network import MovedDevices  # only those who use it pay for it
+
+        self._moved = MovedDevices(self._up.launched().pidfd.fileno())
+        self._moved.take(self._plan.devices)
 
     # On the loop ------------------------------------------------------------------------------------
 
@@ -332,6 +345,8 @@ class Setup:
         if self._lock is None:
             return
         with self._lock:
+            if self._moved is not None:
+                self._moved.give_back()
             if self._cgroup is not None:
                 self._cgroup.remove()
                 self._cgroup.close()

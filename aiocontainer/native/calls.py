@@ -13,6 +13,7 @@ __all__ = [
     "Exit",
     "attach_device_filter",
     "map_mount",
+    "netlink_socket",
     "is_in_memory",
     "load_device_filter",
     "open_in_root",
@@ -180,6 +181,11 @@ def _id_map(text: bytes) -> IdMap:
 def map_mount(tree: int, user_namespace: int, recursive: bool) -> None:
     """Show the owners in a detached mount as the maps of *user_namespace* have them."""
     _checked(lib.lib_map_mount(tree, user_namespace, recursive))
+
+
+def netlink_socket(namespace: int) -> int:
+    """Return a netlink socket in the network namespace of a namespace file or a pidfd; -1 is our own."""
+    return _checked(lib.lib_netlink_socket(namespace))
 
 
 def overlay(lower: str, *, owner: tuple[int, int] = (0, 0), size: str = "") -> int:

@@ -18,7 +18,7 @@ from .draft import Draft
 from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_MOUNTS, WIRE_MAX_STEPS
 from .hooks import outside_hooks, start_steps
 from .labels import key_steps, procfs_steps
-from .namespaces import loopback_steps, name_steps, namespace_steps
+from .namespaces import loopback_steps, name_steps, namespace_steps, network_steps
 from .plan import GateSocket, Plan, Tree
 from .process import Payload, Sockets, check_terminal, raised_limits
 from .rootfs import read_only_root, rootfs_steps
@@ -66,6 +66,7 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
         clone_flags=draft.namespaces.birth,
         maps=draft.maps,
         cgroup=draft.cgroup,
+        devices=draft.devices,
         limits_by_parent=raised if born_mapped else (),
         oom_score_adj=process.oom_score_adj if born_mapped else None,
         hooks=outside_hooks(spec),
@@ -136,6 +137,7 @@ def _steps(draft: Draft, payload: Payload, raised: tuple[Rlimit, ...]) -> Iterat
     yield from procfs_steps(draft.process)
     yield from _keyring(draft)
     yield from loopback_steps(draft)
+    yield from network_steps(draft)
     yield from rootfs_steps(draft)
     yield from name_steps(draft)
     yield from _sysctls(draft)

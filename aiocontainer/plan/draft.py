@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..spec import Process, Spec
     from .host import Host
     from .options import Options
-    from .plan import CgroupPlan, PlanFd
+    from .plan import CgroupPlan, NetworkDevice, PlanFd
     from .steps import Step
 
 __all__ = ["Draft"]
@@ -38,6 +38,7 @@ class Draft:
         self.cgroup: CgroupPlan | None = None
         self.fds: list[PlanFd] = []
         self.warnings: list[str] = []
+        self.devices: tuple[NetworkDevice, ...] = ()
         self._check_joined(process)
         self.late: list[Step] = []
         """Attributes that wait until the file systems are filled."""

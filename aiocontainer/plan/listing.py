@@ -29,6 +29,10 @@ def plan_listing(plan: Plan) -> str:
         *(_maps(plan.maps) if plan.maps is not None else ()),
         *_section("set by the parent, with the maps", _by_parent(plan)),
         *(_cgroup(plan.cgroup) if plan.cgroup is not None else ()),
+        *_section(
+            "network devices, moved by the parent",
+            (_line("   ", str(each), each.origin) for each in plan.devices),
+        ),
         *_section("hooks, run by the parent", (_line("   ", str(hook), hook.origin) for hook in plan.hooks)),
         *_section("warnings", (f"    {each}" for each in plan.warnings)),
     ]

@@ -15,8 +15,9 @@ from .flags import (
     CLONE_NEWUSER,
     NAMESPACES,
     PAUSE_MAPS,
+    PAUSE_NETWORK,
 )
-from .plan import NamespaceFile
+from .plan import NamespaceFile, NetworkDevice
 from .steps import (
     Domainname,
     Fork,
@@ -38,9 +39,17 @@ if TYPE_CHECKING:
     from .draft import Draft
     from .host import Host
 
-__all__ = ["Namespaces", "loopback_steps", "name_steps", "namespace_steps", "read_namespaces"]
+__all__ = [
+    "Namespaces",
+    "loopback_steps",
+    "name_steps",
+    "namespace_steps",
+    "network_steps",
+    "read_namespaces",
+]
 
 ORIGIN = "$.linux.namespaces"
+_DEVICES = "$.linux.netDevices"
 
 
 class Joined(Struct, frozen=True):
@@ -120,6 +129,7 @@ def refuse_foreign(spec: Spec, linux: Linux, own: frozenset[str]) -> None:
         ("$.root.readonly", root and root.readonly, "mount"),
         ("$.linux.maskedPaths", linux.masked_paths, "mount"),
         ("$.linux.readonlyPaths", linux.readonly_paths, "mount"),
+        (_DEVICES, linux.net_devices, "network"),
         *((at("$.linux.sysctl", key), True, sysctl_namespace(sysctl_path(key))) for key in linux.sysctl),
     ):
         if asked and type in own:
@@ -191,6 +201,24 @@ def loopback_steps(draft: Draft) -> Iterator[Step]:
     """Bring up `lo`, if the network namespace is ours to arrange."""
     if draft.namespaces.new & CLONE_NEWNET:
         yield Loopback(ORIGIN)
+
+
+def network_steps(draft: Draft) -> Iterator[Step]:
+    """Yield the pause at which the parent moves network devices in, if there are any."""
+    if draft.linux.net_devices:
+        draft.devices = _network_devices(draft)
+        yield Pause(_DEVICES, PAUSE_NETWORK)
+
+
+def _network_devices(draft: Draft) -> tuple[NetworkDevice, ...]:
+    if not draft.namespaces.has("network"):
+        raise SpecError("would stay with the host: there is no network namespace", origin=_DEVICES)
+    if not draft.host.privileged:
+        raise UnsupportedError("moving network devices", needs="root", origin=_DEVICES)
+    return tuple(
+        NetworkDevice(host, device.name or host, at(_DEVICES, host))
+        for host, device in draft.linux.net_devices.items()
+    )
 
 
 def name_steps(draft: Draft) -> Iterator[Step]:

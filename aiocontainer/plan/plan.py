@@ -26,6 +26,7 @@ __all__ = [
     "InitRoot",
     "MountMap",
     "NamespaceFile",
+    "NetworkDevice",
     "Overlay",
     "Plan",
     "PlanFd",
@@ -162,6 +163,18 @@ PlanFd: TypeAlias = (
 """What the parent opens for the helper; a step names it by its index in `Plan.fds`."""
 
 
+class NetworkDevice(Struct, frozen=True):
+    """A device of the host that the parent moves into the container's network namespace."""
+
+    host: str
+    name: str
+    """What it is called there."""
+    origin: str
+
+    def __str__(self) -> str:
+        return self.host if self.host == self.name else f"{self.host} as {self.name}"
+
+
 class IdMaps(Struct, frozen=True):
     """Maps of a new user namespace: (inside, outside, size) each."""
 
@@ -197,6 +210,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     cgroup: CgroupPlan | None = None
     limits_by_parent: tuple[Rlimit, ...] = ()
     """Limits that the payload's own user namespace may not raise: set at the first pause."""
+    devices: tuple[NetworkDevice, ...] = ()
+    """Moved in at the pause for it."""
     oom_score_adj: int | None = None
     """The same for the score by which the kernel picks victims; None: nothing to do."""
     hooks: tuple[OutsideHook, ...] = ()

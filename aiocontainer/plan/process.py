@@ -183,7 +183,10 @@ class Payload:
 
         Before these go comes the filter that takes one of them.
         """
+        labels = tuple(label_steps(self.process, self.host, self.origin))
         if self._filter is not None and not self._filter.late:
+            yield from labels  # which the filter need not let through
+            labels = ()
             yield self._filter
         user, groups = self.process.user, self.process.user.additional_gids
         if self.setgroups_denied and groups:
@@ -198,7 +201,7 @@ class Payload:
         if self.capabilities is not None:
             yield self.capabilities.others
         yield Cwd(f"{self.origin}.cwd", self.process.cwd)
-        yield from label_steps(self.process, self.host, self.origin)
+        yield from labels
 
     def program(self) -> Step:
         """Return the search for the program, so that a missing one is an error before the start."""

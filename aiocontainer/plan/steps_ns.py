@@ -12,6 +12,7 @@ from .flags import (
     PAUSE_CREATED,
     PAUSE_HOOKS,
     PAUSE_MAPS,
+    PAUSE_NETWORK,
     RESET_AFFINITY,
     RESET_ALL,
     RESET_MEMPOLICY,
@@ -48,6 +49,7 @@ _PAUSES: Final = {
     PAUSE_CONSOLE: "hand over the terminal's master",
     PAUSE_CREATED: "report that the container is created",
     PAUSE_HOOKS: "wait until the hooks outside have run",
+    PAUSE_NETWORK: "wait until network devices are moved in",
 }
 _RESETS: Final = {
     RESET_SIGNALS: "signals",

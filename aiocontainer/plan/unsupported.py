@@ -17,10 +17,7 @@ __all__ = ["refuse_unsupported"]
 _LIMITS: Final = "limits of resources"
 
 # Attribute, its name in the document, what is missing.
-_LINUX_FIELDS: Final = (
-    ("net_devices", "netDevices", "moving network devices"),
-    ("intel_rdt", "intelRdt", "resctrl"),
-)
+_LINUX_FIELDS: Final = (("intel_rdt", "intelRdt", "resctrl"),)
 _RESOURCE_FIELDS: Final = (
     ("memory", "memory"),
     ("cpu", "cpu"),

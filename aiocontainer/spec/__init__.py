@@ -62,6 +62,7 @@ from .resources import (
     ThrottleDevice,
     WeightDevice,
 )
+from .rules.devices import is_interface_name
 from .rules.idmaps import map_problems
 from .rules.sysctl import sysctl_namespace, sysctl_path
 from .seccomp import Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOperator, Syscall, SyscallArg
@@ -155,6 +156,7 @@ __all__ = [
     "map_problems",
     "sysctl_namespace",
     "check_id",
+    "is_interface_name",
     "ascii_int",
     "parse_user",
     "parse_list",

@@ -99,6 +99,7 @@ PROBES: dict[str, tuple[Probe, str]] = {
     "uidmap": (lambda: shutil.which("newuidmap") is not None, "newuidmap and newgidmap"),
     "user": (has_ordinary_user, "an ordinary user with subordinate ids"),
     "compiled": (has_compiled, "the compiled library"),
+    "iproute": (lambda: shutil.which("ip") is not None, "ip of iproute2"),
     "gcc": (lambda: shutil.which("gcc") is not None, "gcc"),
     "uvloop": (lambda: works(sys.executable, "-c", "import uvloop"), "uvloop"),
     "busybox": (lambda: works("busybox", "true"), "busybox"),

@@ -31,7 +31,7 @@ LEVELS = {
     "cli": 7,
     "__main__": 8,
 }
-PUBLIC = {"errors", "spec"}
+PUBLIC = {"errors", "network", "spec"}
 """Modules that users may import from, besides the package itself."""
 
 DOORS = {

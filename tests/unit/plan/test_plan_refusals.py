@@ -15,7 +15,6 @@ from aiocontainer.spec import Spec, decode_spec, encode
 ASKING: tuple[tuple[str, Any], ...] = (
     ("process.apparmorProfile", "docker-default"),
     ("process.selinuxLabel", "system_u:system_r:container_t:s0"),
-    ("linux.netDevices", {"eth0": {}}),
     ("linux.mountLabel", "system_u:object_r:container_file_t:s0"),
     ("linux.intelRdt", {"closID": "a"}),
     ("linux.resources.memory", {"limit": 1}),
