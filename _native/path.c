@@ -19,8 +19,8 @@ enum
   PART_SIZE = NAME_MAX + 2 /* a name cut off here is still one that the kernel refuses */
 };
 
-/* Guard of T27: a part that became a link is seen as a link.  */
-#ifdef WEAK_T27
+/* Guard of T07 and T27: a part that became a link is seen as a link.  */
+#if defined(WEAK_T27) || defined(WEAK_T07)
 #define PART_FLAGS (O_PATH | O_CLOEXEC)
 #else
 #define PART_FLAGS (O_PATH | O_CLOEXEC | O_NOFOLLOW)

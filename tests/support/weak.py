@@ -27,7 +27,9 @@ HELPER_VARIABLE = "AIOCONTAINER_WEAK_HELPER"
 NATIVE = os.path.join(os.path.dirname(__file__), "..", "..", "_native")
 
 HELPER_GUARDS = (
+    "T02",
     "T06",
+    "T07",
     "T11",
     "T20",
     "T21",
@@ -141,6 +143,13 @@ def parse_users_by_int() -> None:
     put("spec.ids.parse_user", parse)
 
 
+def bind_sys_as_asked() -> None:
+    """T25: make what is bound read-only, and what is mounted below it as it is."""
+    from aiocontainer.plan import mounts
+
+    mounts._shows_cgroups = lambda draft, place: False
+
+
 def write_few_maps() -> None:
     """T62: have room for five entries."""
     from aiocontainer.container.maps import _write_maps
@@ -169,6 +178,7 @@ PYTHON_GUARDS: dict[str, tuple[Callable[[], None], ...]] = {
     "T05": (take_any_id,),
     "T10": (prefer_names,),
     "T20": (run_unsealed,),
+    "T25": (bind_sys_as_asked,),
     "T42": (parse_users_by_int,),
     "T62": (write_few_maps,),
     "T69": (take_any_text,),
