@@ -78,6 +78,9 @@ close_all_but (int *keep, size_t count)
   int next = 0; /* lowest number not dealt with */
   int result = 0;
 
+#ifdef WEAK_T26_CLOSE /* guard of T26: what is not kept is closed */
+  return 0;
+#endif
   sort (keep, count);
   for (size_t i = 0; i < count && result == 0; i++)
     {

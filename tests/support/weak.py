@@ -1,9 +1,9 @@
 """Take one guard out of the product, to prove that the tests of that guard would notice.
 
-The environment variable AIOCONTAINER_WEAKEN is the id of those tests (``T21``).  A guard of the helper
-is compiled out (``-DWEAK_T21``); one in Python is replaced by what a careless programmer might have
-written.  Whoever runs containers in a test, and every program that a test starts for that, calls
-`weaken`; without the variable that does nothing.
+The environment variable AIOCONTAINER_WEAKEN is the id of those tests (``T21``; ``T26_CLOSE`` where an
+attack meets several guards).  A guard of the helper is compiled out (``-DWEAK_T21``); one in Python is
+replaced by what a careless programmer might have written.  Whoever runs containers in a test, and
+every program that a test starts for that, calls `weaken`; without the variable that does nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ HELPER_GUARDS = (
     "T21",
     "T24",
     "T26",
+    "T26_CLOSE",
     "T27",
     "T28",
     "T29",
@@ -174,6 +175,21 @@ def leave_streams_closed() -> None:
     put("container.stdio._is_stream", lambda number: True)
 
 
+def wait_as_others_do() -> None:
+    """T80: wait for a child that may be an ordinary one, and may be gone."""
+    from aiocontainer import native
+
+    def wait(pidfd: int) -> native.Exit | None:
+        ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+        if ended is None:
+            return None
+        if ended.si_code == os.CLD_EXITED:
+            return native.Exit(ended.si_status, None, False, None)
+        return native.Exit(None, ended.si_status, False, None)
+
+    put("native.wait_pidfd", wait)
+
+
 PYTHON_GUARDS: dict[str, tuple[Callable[[], None], ...]] = {
     "T05": (take_any_id,),
     "T10": (prefer_names,),
@@ -183,4 +199,5 @@ PYTHON_GUARDS: dict[str, tuple[Callable[[], None], ...]] = {
     "T62": (write_few_maps,),
     "T69": (take_any_text,),
     "T80": (leave_streams_closed,),
+    "T80_WAIT": (wait_as_others_do,),
 }
