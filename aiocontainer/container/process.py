@@ -155,7 +155,8 @@ class Process:
 
     def _status(self, ended: Ended) -> ExitStatus:
         at, since = self._started or (None, None)
-        duration = None if since is None else ended.monotonic - since
+        # The end may be noticed first, where the program is a short one.
+        duration = None if since is None else max(0.0, ended.monotonic - since)
         if ended.status is None:
             return ExitStatus(known=False, started_at=at, exited_at=ended.at, duration_s=duration)
         status = ended.status
