@@ -127,6 +127,11 @@ struct lib_seccomp_profile
    *refused is the architecture, or, counted on from these, the rule that it did not take.  */
 int lib_seccomp_build (const struct lib_seccomp_profile *profile, uint32_t *refused);
 
+/* What a filter of `size` bytes returns for a call: SECCOMP_RET_*, as the kernel would run it.
+   UINT32_MAX for instructions that no filter of libseccomp has.  */
+uint32_t lib_seccomp_run (const void *program, size_t size, uint32_t number, uint32_t arch,
+                          const uint64_t *args);
+
 /* 1 if seccomp(2) knows these SECCOMP_FILTER_FLAG_*, all of them.  */
 int lib_seccomp_knows (unsigned int flags);
 

@@ -188,6 +188,39 @@ lib_seccomp_build (const struct lib_seccomp_profile *profile, uint32_t *refused)
   return result < 0 ? result : take_fd (&fd);
 }
 
+/* Classic BPF, as far as libseccomp writes it.  */
+uint32_t
+lib_seccomp_run (const void *program, size_t size, uint32_t number, uint32_t arch, const uint64_t *args)
+{
+  const struct sock_filter *code = program;
+  size_t count = size / sizeof (*code);
+  struct seccomp_data data = { .nr = (int) number, .arch = arch };
+  uint32_t a = 0;
+
+  memcpy (data.args, args, sizeof (data.args));
+  for (size_t at = 0; at < count; at++)
+    {
+      const struct sock_filter *i = &code[at];
+
+      switch (i->code)
+        {
+        case BPF_LD | BPF_W | BPF_ABS:
+          if (i->k > sizeof (data) - sizeof (a))
+            return UINT32_MAX;
+          memcpy (&a, (const char *) &data + i->k, sizeof (a));
+          break;
+        case BPF_ALU | BPF_AND | BPF_K: a &= i->k; break;
+        case BPF_JMP | BPF_JA: at += i->k; break;
+        case BPF_JMP | BPF_JEQ | BPF_K: at += a == i->k ? i->jt : i->jf; break;
+        case BPF_JMP | BPF_JGT | BPF_K: at += a > i->k ? i->jt : i->jf; break;
+        case BPF_JMP | BPF_JGE | BPF_K: at += a >= i->k ? i->jt : i->jf; break;
+        case BPF_RET | BPF_K: return i->k;
+        default: return UINT32_MAX;
+        }
+    }
+  return UINT32_MAX;
+}
+
 /* A filter that is no address: EFAULT when the flags are known, EINVAL when not.  */
 int
 lib_seccomp_knows (unsigned int flags)

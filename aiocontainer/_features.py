@@ -26,7 +26,11 @@ from .spec import (
     MemoryPolicyMode,
     MountExtensions,
     NamespaceType,
+    SeccompAction,
+    SeccompArch,
     SeccompFeatures,
+    SeccompFlag,
+    SeccompOperator,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +62,13 @@ def _linux() -> LinuxFeatures:
         namespaces=get_args(NamespaceType),
         capabilities=CAPABILITIES,
         cgroup=CgroupFeatures(v1=True, v2=True, systemd=False, systemd_user=False, rdma=False),
-        seccomp=SeccompFeatures(enabled=False),
+        seccomp=SeccompFeatures(
+            enabled=True,
+            actions=get_args(SeccompAction),
+            operators=get_args(SeccompOperator),
+            archs=get_args(SeccompArch),
+            known_flags=get_args(SeccompFlag),
+        ),
         apparmor=Feature(enabled=True),
         selinux=Feature(enabled=True),
         intel_rdt=IntelRdtFeatures(enabled=False, schemata=False, monitoring=False),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from .._aio import OwnedFd
 from ..errors import SpecError, UnsupportedError
-from ..plan.bpf import decisions, enosys_stub, is_narrow
+from ..plan.bpf import X32_BIT, audit_arch, decisions, enosys_stub, is_narrow, probes
 from ..plan.flags import BPF_MAXINSNS
 from ._lib import ffi, lib
 
@@ -37,6 +37,9 @@ _MAX_NAME: Final = 128
 
 # Calls that an architecture has only as parts of one: libseccomp numbers them down from these.
 _PARTS: Final = ((range(-199, -100), "socketcall"), (range(-299, -200), "ipc"))
+
+Decision: TypeAlias = "tuple[int, int, Sequence[Rule]]"
+"""Architecture, number, and the rules of a call that libseccomp is not left to decide."""
 
 _REASONS: Final = {
     errno.EDOM: "it cannot be combined with the native one",
@@ -111,7 +114,7 @@ def build_filter(filter: Filter) -> bytes:
     tokens = architectures(filter.architectures)
     body = _export(filter, tokens)
     stub = enosys_stub(_last_calls(filter, tokens), errno.ENOSYS) if filter.hides_newer_calls else b""
-    stub += decisions(_entangled_calls(filter, tokens), filter.default)
+    stub += decisions(_own_decisions(body, filter, tokens), filter.default)
     count = (len(stub) + len(body)) // INSTRUCTION_SIZE
     if count > BPF_MAXINSNS:
         raise UnsupportedError(
@@ -165,13 +168,48 @@ def _last_calls(filter: Filter, tokens: Iterable[int]) -> dict[int, int]:
     return {token: number for token, number in last.items() if number != _UNKNOWN}
 
 
-def _entangled_calls(filter: Filter, tokens: Collection[int]) -> Iterator[tuple[int, int, Sequence[Rule]]]:
-    """Yield what is not left to libseccomp, though it gets these rules too: architecture, number, rules."""
-    for name, rules in filter.entangled(narrow=any(map(is_narrow, tokens))).items():
-        for token in tokens:
-            number = call_number(name, token)
-            if number >= 0:
-                yield token, number, rules
+def _own_decisions(body: bytes, filter: Filter, tokens: Collection[int]) -> Iterator[Decision]:
+    """Yield what is not left to libseccomp: what it cannot be trusted with, and what it did wrong.
+
+    It leaves out a load of the number now and then (2.5.4: ``read`` with a condition on x32).  So every
+    number is tried that the profile could mean, each with arguments at which its rules change their mind.
+    """
+    entangled = filter.entangled(narrow=any(map(is_narrow, tokens)))
+    for token in tokens:
+        rules, left = _rules_by_number(filter, token)
+        first = min(rules, default=0) & X32_BIT
+        for number in range(first, max(rules, default=-1) + 2):
+            own = rules.get(number, ())
+            trusted = not any(rule.name in entangled for rule in own)
+            if trusted and _is_right(body, filter.default, token, number, own):
+                continue
+            if own or call_name(number, token) not in left:
+                yield token, number, own
+
+
+def _rules_by_number(filter: Filter, token: int) -> tuple[dict[int, tuple[Rule, ...]], set[str]]:
+    """Return the rules of each call of an architecture, and the names of those without a number.
+
+    These are parts of another call there, and have, on newer kernels, also one of their own.
+    """
+    rules: dict[int, tuple[Rule, ...]] = {}
+    left: set[str] = set()
+    for rule in filter.rules:
+        number = call_number(rule.name, token)
+        if number >= 0:
+            rules[number] = (*rules.get(number, ()), rule)
+        elif any(number in parts for parts, _ in _PARTS):
+            left.update((rule.name, *(whole for _, whole in _PARTS)))
+    return rules, left
+
+
+def _is_right(body: bytes, default: int, token: int, number: int, rules: Sequence[Rule]) -> bool:
+    arch, narrow = audit_arch(token), is_narrow(token)
+    for args in probes(rules, narrow=narrow):
+        answers = {rule.action for rule in rules if rule.matches(args)} or {default}
+        if lib.lib_seccomp_run(body, len(body), number, arch, args) not in answers:
+            return False
+    return True
 
 
 def _own_numbers(names: Iterable[str], token: int) -> Iterator[int]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .filter import Condition, Rule
 
-__all__ = ["audit_arch", "decisions", "enosys_stub", "is_narrow"]
+__all__ = ["X32_BIT", "audit_arch", "decisions", "enosys_stub", "is_narrow", "probes"]
 
 _LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _AND: Final = 0x54
@@ -37,7 +37,7 @@ _WORD: Final = 2**32 - 1
 _X86_64: Final = 0xC000003E
 _X32: Final = 0x4000003E
 """What libseccomp calls x32; to the kernel it is x86-64 with a bit in the number."""
-_X32_BIT: Final = 1 << 30
+X32_BIT: Final = 1 << 30
 _64_BIT: Final = 1 << 31  # __AUDIT_ARCH_64BIT
 
 Instruction = tuple[int, int, int, int]
@@ -65,9 +65,9 @@ def enosys_stub(last: Mapping[int, int], errno: int) -> bytes:
     ranges: dict[int, list[tuple[int, int]]] = {}
     for token, number in last.items():
         if token == _X32:
-            ranges.setdefault(_X86_64, []).append(((number | _X32_BIT) + 1, _WORD))
+            ranges.setdefault(_X86_64, []).append(((number | X32_BIT) + 1, _WORD))
         else:
-            end = _X32_BIT - 1 if token == _X86_64 else _WORD
+            end = X32_BIT - 1 if token == _X86_64 else _WORD
             ranges.setdefault(token, []).append((number + 1, end))
     blocks = {arch: _answer(newer, SECCOMP_RET_ERRNO | errno) for arch, newer in ranges.items()}
     return _by_arch(blocks)
@@ -84,6 +84,36 @@ def decisions(calls: Iterable[tuple[int, int, Sequence[Rule]]], default: int) ->
         block = blocks.setdefault(audit_arch(token), [])
         block += [(_IF_EQUAL, 1, 0, number), (_JUMP, 0, 0, len(body)), *body]
     return _by_arch(blocks)
+
+
+def probes(rules: Sequence[Rule], *, narrow: bool) -> Iterator[list[int]]:
+    """Yield arguments with which to try these rules: where comparisons change their mind, and beside it."""
+    corners = _corners(rules, narrow=narrow)
+    yield [0] * 6
+    yield [_WORD if narrow else 2**64 - 1] * 6
+    for index, values in corners.items():
+        for turn, value in enumerate(values):
+            # The other arguments take their turns, so that each rule is met and missed.
+            args = [own[turn % len(own)] if (own := corners.get(i)) else 0 for i in range(6)]
+            args[index] = value
+            yield args
+    for rule in rules:
+        args = [0] * 6
+        for condition in rule.conditions:
+            args[condition.index] = condition.value_two if condition.op == MASKED_EQ else condition.value
+        yield [each & _WORD for each in args] if narrow else args
+
+
+def _corners(rules: Sequence[Rule], *, narrow: bool) -> dict[int, list[int]]:
+    """Return, by index, values around those of the conditions."""
+    mask = _WORD if narrow else 2**64 - 1
+    corners: dict[int, dict[int, None]] = {}
+    for rule in rules:
+        for condition in rule.conditions:
+            base = (condition.value, condition.value_two)
+            near = (each + d for each in base for d in (-1, 0, 1, 1 << 32, -(1 << 32)))
+            corners.setdefault(condition.index, {}).update((each & mask, None) for each in near)
+    return {index: list(values) for index, values in corners.items()}
 
 
 def _by_arch(blocks: Mapping[int, Iterable[Instruction]]) -> bytes:

@@ -18,6 +18,7 @@ from .draft import Draft
 from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_MOUNTS, WIRE_MAX_STEPS
 from .hooks import outside_hooks, start_steps
 from .labels import key_steps, procfs_steps
+from .last_calls import check_last_calls
 from .namespaces import loopback_steps, name_steps, namespace_steps, network_steps
 from .plan import GateSocket, Plan, Tree
 from .process import Payload, Sockets, check_terminal, raised_limits
@@ -59,6 +60,7 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
     born_mapped = bool(draft.namespaces.birth & CLONE_NEWUSER)
     beforehand = raised if draft.namespaces.has("user") and not born_mapped else ()
     steps = tuple(_steps(draft, payload, beforehand))
+    check_last_calls(steps)
     check_size(steps, draft.fds)
     return Plan(
         steps=steps,

@@ -19,6 +19,7 @@ from .flags import (
     ROOTFS_OPEN,
 )
 from .labels import key_steps, procfs_steps
+from .last_calls import check_last_calls
 from .plan import InitPidfd, InitRoot, Plan
 from .process import Payload, check_terminal, raised_limits
 from .rootfs import console_step
@@ -71,6 +72,7 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
     fds: list[PlanFd] = []
     raised = raised_limits(payload.limits, host)
     steps = tuple(_steps(process, options, payload, raised if joined else (), fds))
+    check_last_calls(steps)
     check_size(steps, fds)
     return Plan(steps=steps, fds=tuple(fds), warnings=(*warnings, *payload.warnings))
 

@@ -76,6 +76,7 @@ def command_spec(
     the machine's root may read stays unreadable.  With one it is root of that tree; an ordinary user
     is always root of the own id alone.  *below* are file systems of their own in it: an overlay shows
     none, so they are bound, read-only; an ordinary user's view has them anyway, or nothing can be shown.
+    System calls are filtered by the default profile.
     """
     spec = default_spec(args, rootfs=rootfs or "/", terminal=False)
     assert spec.process is not None
@@ -92,7 +93,7 @@ def command_spec(
         ),
         linux=_linux(spec.linux or Linux(), maps),
     )
-    return spec, True
+    return spec.with_default_seccomp(), True
 
 
 def file_systems_below(root: str, mounts: Iterable[MountPoint]) -> tuple[str, ...]:

@@ -38,64 +38,17 @@ _EPERM: Final = 1
 _OPERATORS: Final = {name: number for number, name in enumerate(get_args(SeccompOperator), 1)}
 _ARCHITECTURE: Final = "SCMP_ARCH_"
 
-_PASSES: Final = frozenset({SECCOMP_RET_ALLOW, SECCOMP_RET_LOG})
-
-# prctl(2), fcntl(2): what the helper asks of them.
-_PRCTL_OPTIONS: Final = {
-    "PR_SET_DUMPABLE": 4,
-    "PR_SET_KEEPCAPS": 8,
-    "PR_GET_SECUREBITS": 27,
-    "PR_CAP_AMBIENT": 47,
-}
-_F_SETFD: Final = 2
-_F_DUPFD_CLOEXEC: Final = 1030
-
-# What the helper still calls once an early filter is loaded, with the arguments that are always the
-# same; None: any.  A test runs the helper under a filter that allows just these.
-_LAST_CALLS: Final[tuple[tuple[str, tuple[int | None, ...]], ...]] = (
-    *(("prctl", (option,)) for option in _PRCTL_OPTIONS.values()),
-    *(("fcntl", (None, command)) for command in (_F_SETFD, _F_DUPFD_CLOEXEC)),
-    *(
-        (name, ())
-        for name in (
-            "accept4",
-            "capset",
-            "close",
-            "close_range",
-            "dup3",
-            "exit_group",
-            "faccessat2",
-            "fchdir",
-            "getcwd",
-            "getsockopt",
-            "newfstatat",
-            "openat",
-            "openat2",
-            "prlimit64",
-            "read",
-            "rt_sigaction",
-            "sendmsg",
-            "setgroups",
-            "setresgid",
-            "setresuid",
-            "umask",
-            "write",
-        )
-    ),
-)
-_LAST_OF_ALL: Final = "execve"
-
 
 def filter_step(profile: Seccomp, host: Host, *, no_new_privs: bool) -> SeccompStep:
     """Return the step that loads a profile, its program not built yet.
 
     Loading takes either no_new_privs, and then comes last, or a capability that the payload may not
-    have, and then comes early: the rest of the helper's work must pass.  features.md L65
+    have, and then comes early: the rest of the helper's work must pass (`last_calls`).  features.md L65
     """
     if not host.seccomp_flags:
         raise UnsupportedError("seccomp", needs="a kernel with CONFIG_SECCOMP_FILTER", origin=_ORIGIN)
     filter = compile_filter(profile)
-    _check_last_calls(filter, () if no_new_privs else _LAST_CALLS)
+    _check_execve(filter)
     return SeccompStep(_ORIGIN, filter, _flags(profile, filter, host), late=no_new_privs)
 
 
@@ -173,17 +126,7 @@ def _flags(profile: Seccomp, filter: Filter, host: Host) -> int:
     return flags & ~SECCOMP_FLAG_TSYNC  # there is one thread to filter
 
 
-def _check_last_calls(filter: Filter, calls: Iterable[tuple[str, tuple[int | None, ...]]]) -> None:
-    """Refuse a filter under which the helper could not get as far as the program.
-
-    Nobody is there to answer for the helper's own calls; who is asked about execve(2) may answer.
-    """
-    for name, args in calls:
-        if not filter.actions(name, args) <= _PASSES:
-            raise SpecError(
-                f"does not allow {name}, needed to start the process; "
-                "with noNewPrivileges the filter would be loaded after that",
-                origin=_ORIGIN,
-            )
-    if not filter.actions(_LAST_OF_ALL) & {*_PASSES, SECCOMP_RET_NOTIFY}:
+def _check_execve(filter: Filter) -> None:
+    """Refuse a filter under which no program can be started; who is asked about it may allow it."""
+    if not filter.actions("execve") & {SECCOMP_RET_ALLOW, SECCOMP_RET_LOG, SECCOMP_RET_NOTIFY}:
         raise SpecError("does not allow execve: no program could be started", origin=_ORIGIN)

@@ -140,6 +140,17 @@ class Spec(Object, frozen=True, kw_only=True):
         """Set an annotation."""
         return replace(self, annotations={**self.annotations, key: value})
 
+    def with_default_seccomp(self, *, machine: str | None = None) -> Self:
+        """Filter system calls by the default profile, for the capabilities that the process has.
+
+        *machine* as uname(2) says it, by default this one's.
+        """
+        from .default_seccomp import default_seccomp  # only those who use it pay for it
+
+        held = self._process().capabilities
+        profile = default_seccomp(None if held is None else held.bounding, machine=machine)
+        return replace(self, linux=replace(self.linux or Linux(), seccomp=profile))
+
     def with_systemd_property(self, name: str, value: str | int | bool) -> Self:
         """Set a property of the container's unit; `value` as `gvariant_text` takes it."""
         return self.with_annotation(SYSTEMD_PROPERTY + name, gvariant_text(value))

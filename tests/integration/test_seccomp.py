@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -18,12 +19,15 @@ from msgspec.structs import replace
 
 from aiocontainer import BootstrapError, Runtime, Spec, SpecError, StateError
 from aiocontainer.container import listener
-from aiocontainer.spec import Linux, Seccomp, Syscall
+from aiocontainer.plan import steps as steps_of
+from aiocontainer.plan.last_calls import last_calls
+from aiocontainer.spec import Hook, Hooks, Linux, Seccomp, Syscall, SyscallArg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from aiocontainer import Container, SeccompNotifications
+    from aiocontainer.plan.last_calls import Call
 
 pytestmark = pytest.mark.needs("root")
 
@@ -376,3 +380,54 @@ async def test_an_agent_that_is_too_busy(
         other.connect(path)  # and nobody accepts
         with pytest.raises(SpecError, match="temporarily unavailable"):
             await runtime.run(spec)
+
+
+# What the helper itself calls ---------------------------------------------------------------------------
+
+QUIET = """
+void _start (void)
+{
+  __asm__ volatile ("syscall" : : "a" (231), "D" (%d)); /* exit_group(2), and no other call */
+  __builtin_unreachable ();
+}
+"""
+
+
+ONE_HOOK = Hooks(start_container=(Hook(path="/bin/zero"),))
+
+
+def compile_quiet(path: str, code: int) -> None:
+    command = ["gcc", "-static", "-nostdlib", "-ffreestanding", "-x", "c", "-o", path, "-"]
+    subprocess.run(command, input=(QUIET % code).encode(), check=True)
+
+
+def allowing(calls: Iterable[Call], *more: str) -> Seccomp:
+    """Just these calls; anything else kills."""
+    rules = [rule(ALLOW, *more)]
+    for name, known in calls:
+        pairs = [(i, value) for i, value in enumerate(known) if value is not None]
+        args = tuple(SyscallArg(index=i, value=value, op="SCMP_CMP_EQ") for i, value in pairs)
+        rules.append(Syscall(names=(name,), action=ALLOW, args=args))  # type: ignore[arg-type]
+    return Seccomp(default_action="SCMP_ACT_KILL_PROCESS", syscalls=tuple(rules))
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs x86-64")
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize("hooks", [None, ONE_HOOK], ids=["plain", "hook"])
+async def test_the_helper_calls_what_it_says(
+    runtime: Runtime, rootfs: str, uid: int, hooks: Hooks | None
+) -> None:
+    """Invariant 22: under a filter that allows `last_calls` alone, init and hook come to their end."""
+    await asyncio.to_thread(compile_quiet, f"{rootfs}/bin/seven", 7)
+    await asyncio.to_thread(compile_quiet, f"{rootfs}/bin/zero", 0)
+    spec = filtered("", rootfs, no_new_privs=False).with_user(uid, uid).with_args(["/bin/seven"])
+    spec = replace(spec, hooks=hooks)
+    steps = runtime.plan(spec).steps
+    first = next(i for i, step in enumerate(steps) if isinstance(step, steps_of.Seccomp))
+    assert spec.linux is not None
+    filter = allowing(last_calls(steps[first:]), "execve")
+    c = await runtime.create(None, replace(spec, linux=replace(spec.linux, seccomp=filter)))
+    await c.start()
+    assert (await c.wait()).code == 7
+    await c.delete()

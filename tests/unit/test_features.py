@@ -14,7 +14,7 @@ import pytest
 import aiocontainer
 from aiocontainer import Runtime, features
 from aiocontainer.errors import UnsupportedError
-from aiocontainer.plan.flags import CAPABILITIES, NAMESPACES
+from aiocontainer.plan.flags import CAPABILITIES, NAMESPACES, SECCOMP_ACTIONS, SECCOMP_FLAGS
 from aiocontainer.plan.mount_options import MOUNT_OPTIONS, parse_options
 from aiocontainer.plan.tuning_tables import MEMORY_FLAGS, MEMORY_MODES
 from aiocontainer.spec import UNSAFE_ANNOTATIONS, Hooks, decode_features, encode
@@ -49,6 +49,9 @@ def test_words_are_those_of_the_parsers() -> None:
     assert document.hooks == tuple(Hooks.__struct_encode_fields__)
     assert set(document.linux.namespaces or ()) == set(NAMESPACES)
     assert document.linux.capabilities == tuple(CAPABILITIES)
+    assert document.linux.seccomp is not None
+    assert set(document.linux.seccomp.actions) == set(SECCOMP_ACTIONS)
+    assert document.linux.seccomp.known_flags == tuple(SECCOMP_FLAGS)
     assert document.linux.memory_policy is not None
     assert set(document.linux.memory_policy.modes) == set(MEMORY_MODES)
     assert set(document.linux.memory_policy.flags) == set(MEMORY_FLAGS)
