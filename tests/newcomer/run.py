@@ -13,6 +13,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,7 @@ def main() -> int:
     )
     parser.add_argument("--first", action="store_true", help="only the first command")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the root goes, too
     return max(visit(suite, options.first) for suite in options.suite or SUITES)
 
 

@@ -14,6 +14,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -152,9 +153,14 @@ def main() -> int:
     if reason := os.environ.get("AIOCONTAINER_NO_VM"):
         skip(reason, options.junit)
         return 0
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the machine goes, too
     work = Path(tempfile.mkdtemp(prefix="run-", dir=debian.cache()))
     command = options.command or pytest_command(options.pytest)
-    outcome = run(options.suite, command, options.wheel, work, options.timeout_s)
+    try:
+        outcome = run(options.suite, command, options.wheel, work, options.timeout_s)
+    except BaseException:
+        shutil.rmtree(work)
+        raise
     print(outcome.output, end="")
     junit = work / "results" / "junit.xml"
     if options.junit is not None and junit.exists():
