@@ -17,7 +17,8 @@ class BuildNative(build_ext):
     """Build the static helper beside the library."""
 
     def run(self) -> None:
-        """Build both."""
+        """Build both, always: the library has the digest of this very helper."""
+        self.force = True
         scratch = Path(self.build_temp)
         native.build_helper(self.helper())
         native.write_digest(self.helper(), scratch)

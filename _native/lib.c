@@ -111,12 +111,13 @@ exit_from_pidfd (int pidfd, struct lib_exit *result)
 }
 
 int
-lib_wait (int pidfd, struct lib_exit *result)
+lib_wait (int pidfd, int reap, struct lib_exit *result)
 {
   siginfo_t info = { 0 };
   struct rusage usage = { 0 };
   /* __WALL: before its execve(2) the child has no exit signal.  */
-  int waited = sys_result (syscall (SYS_waitid, P_PIDFD, pidfd, &info, WEXITED | WNOHANG | __WALL, &usage));
+  int options = WEXITED | WNOHANG | __WALL | (reap ? 0 : WNOWAIT);
+  int waited = sys_result (syscall (SYS_waitid, P_PIDFD, pidfd, &info, options, &usage));
 
   memset (result, 0, sizeof (*result));
   if (waited == -ECHILD)

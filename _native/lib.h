@@ -40,9 +40,9 @@ struct lib_exit
   int64_t switches_forced;
 };
 
-/* waitid(2) P_PIDFD, never blocking, reaping.  When somebody else has reaped it, or SIGCHLD is
+/* waitid(2) P_PIDFD, never blocking, reaping if asked to.  When somebody else has reaped it, or SIGCHLD is
    ignored, what the pidfd still knows (Linux 6.15; without usage), or -ECHILD.  */
-int lib_wait (int pidfd, struct lib_exit *result);
+int lib_wait (int pidfd, int reap, struct lib_exit *result);
 
 int lib_openat2 (int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 int lib_open_tree (int dirfd, const char *path, unsigned int flags);

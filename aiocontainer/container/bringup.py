@@ -92,7 +92,7 @@ class Bringup:
     async def process(self, args: Sequence[str]) -> Process:
         """Return the process with its streams; it stays ours to undo until the caller has it."""
         assert self._launched is not None, "nothing was launched"
-        exits = Exits(self._launched.pidfd)
+        exits = Exits(self._launched.pidfd, self._launched.pid)
         console = Pty(self._master) if self._master is not None else None
         self._process = Process(self._launched.pid, exits, args, console=console)
         self._streams = await Streams.connect(self._ends)
@@ -105,7 +105,7 @@ class Bringup:
             await self._process.end()
             self._process.close()
         elif self._launched is not None:
-            self._process = Process(self._launched.pid, Exits(self._launched.pidfd), ())
+            self._process = Process(self._launched.pid, Exits(self._launched.pidfd, self._launched.pid), ())
             await self._process.end()
             self._process.close()
         if self._launch is not None:

@@ -39,7 +39,7 @@ class Found:
         """Make the container of it."""
         process = None
         if self._pidfd is not None:
-            process = Process(self._state.pid, Exits(self._pidfd), ())
+            process = Process(self._state.pid, Exits(self._pidfd, self._state.pid, made=False), ())
         return Container(environment, self._state, self._cgroup, process, forget=forget)
 
     def close(self) -> None:

@@ -30,6 +30,10 @@ class Ended(NamedTuple):
     monotonic: float
 
 
+_made: set[int] = set()
+"""Processes that a watch in this process will reap: no pid is used again before."""
+
+
 class Exits:
     """Watch the process of one pidfd, and own that pidfd, which is closed at the end.
 
@@ -37,9 +41,17 @@ class Exits:
     process ends, also if nobody waits, so no zombie stays.
     """
 
-    def __init__(self, pidfd: OwnedFd) -> None:
-        """Take over *pidfd* and watch it from the running loop until it is readable."""
+    def __init__(self, pidfd: OwnedFd, pid: int, *, made: bool = True) -> None:
+        """Take over *pidfd* of process *pid* and watch it from the running loop until it is readable.
+
+        Not *made* here, it may still be a child of this process: then it is left to be reaped by the
+        watch of whoever made it, if there is one.
+        """
         self._pidfd = pidfd
+        self._pid = pid
+        self._made = made
+        if made:
+            _made.add(pid)
         self._loop = asyncio.get_running_loop()
         self._ended: Ended | None = None
         self._done: asyncio.Future[Ended] = self._loop.create_future()
@@ -84,7 +96,8 @@ class Exits:
 
     def _look(self) -> None:
         try:
-            status = native.wait_pidfd(self._pidfd.fileno())
+            reap = self._made or self._pid not in _made
+            status = native.wait_pidfd(self._pidfd.fileno(), reap=reap)
         except ChildProcessError:  # another's child: the pidfd's readability is all there is
             if not _is_readable(self._pidfd.fileno()):
                 return
@@ -101,6 +114,8 @@ class Exits:
     def _unwatch(self) -> None:
         if self._watching:
             self._watching = False
+            if self._made:
+                _made.discard(self._pid)
             if not self._loop.is_closed():
                 self._loop.remove_reader(self._pidfd.fileno())
 

@@ -94,15 +94,17 @@ def _vector(strings: Sequence[str]) -> list[ffi.CData]:
     return [ffi.new("char *[]", [*kept, ffi.NULL]), *kept]
 
 
-def wait_pidfd(pidfd: int) -> Exit | None:
+def wait_pidfd(pidfd: int, *, reap: bool = True) -> Exit | None:
     """Reap the process of *pidfd* if it has ended; None while it lives.
+
+    Without *reap* it is left for whoever made it, which may be another object of this process.
 
     `ChildProcessError` if it is not our child, or if its status is lost: once it has executed a
     program a child is an ordinary one, so where SIGCHLD is ignored, or somebody waits for any child
     at all, only Linux 6.15 can still tell how it ended (PIDFD_INFO_EXIT).
     """
     result = ffi.new("struct lib_exit *")
-    _checked(lib.lib_wait(pidfd, result))
+    _checked(lib.lib_wait(pidfd, int(reap), result))
     if result.code == 0:
         return None
     usage = _usage(result) if result.usage_known else None
