@@ -71,7 +71,7 @@ def _linux() -> LinuxFeatures:
         ),
         apparmor=Feature(enabled=True),
         selinux=Feature(enabled=True),
-        intel_rdt=IntelRdtFeatures(enabled=False, schemata=False, monitoring=False),
+        intel_rdt=IntelRdtFeatures(enabled=True, schemata=True, monitoring=True),
         memory_policy=MemoryPolicyFeatures(
             modes=get_args(MemoryPolicyMode), flags=get_args(MemoryPolicyFlag)
         ),

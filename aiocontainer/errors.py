@@ -25,6 +25,7 @@ __all__ = [
     "NotFoundError",
     "NotRunningError",
     "PausedError",
+    "ResctrlError",
     "RequestGoneError",
     "SpecError",
     "StateCorruptError",
@@ -194,6 +195,21 @@ class CgroupError(ContainerError, OSError):
     def __str__(self) -> str:
         wrote = f" (writing {self.value!r})" if self.value is not None else ""
         return f"{self.path}: {self.strerror}{wrote}"
+
+
+class ResctrlError(ContainerError, OSError):
+    """A resctrl file or directory refused; `status` are the kernel's own words about it, if any."""
+
+    def __init__(self, path: str, errno: int, *, value: str | None = None, status: str = "") -> None:
+        super().__init__(errno, os.strerror(errno), path)
+        self.path = path
+        self.value = value
+        self.status = status
+
+    def __str__(self) -> str:
+        wrote = f" (writing {self.value!r})" if self.value is not None else ""
+        status = f": {self.status}" if self.status else ""
+        return f"{self.path}: {self.strerror}{wrote}{status}"
 
 
 class SystemdError(ContainerError, OSError):

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Final
 
 from . import native
 from .plan.flags import NAMESPACES, RLIM_INFINITY, RLIMITS
-from .plan.host import CgroupMode, Host
+from .plan.host import CgroupMode, Host, Resctrl
 from .plan.mountinfo import find_hierarchies, parse_mountinfo, parse_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from .plan.mountinfo import Hierarchy
+    from .plan.mountinfo import Hierarchy, Mount
 
 __all__ = ["probe"]
 
@@ -46,7 +46,8 @@ def probe() -> Host:
     kernel = parse_release(os.uname().release)
     uid_map = parse_id_map(_read("/proc/self/uid_map"))
     filesystems = parse_filesystems(_read("/proc/filesystems"))
-    hierarchies = _hierarchies()
+    mounts = [*parse_mountinfo(_read("/proc/self/mountinfo"), types=("cgroup", "cgroup2", "resctrl"))]
+    hierarchies = find_hierarchies(mounts, parse_own(_read("/proc/self/cgroup")))
     mode = cgroup_mode(hierarchies)
     # A set-user-ID program gets nothing from us then.  prctl(2) PR_SET_NO_NEW_PRIVS.
     may_gain = status.get("NoNewPrivs") != "1"
@@ -81,6 +82,7 @@ def probe() -> Host:
         cgroup_own={key: hierarchy.own for key, hierarchy in hierarchies.items()},
         cgroup_flags=hierarchies[""].flags if "" in hierarchies else (),
         cgroup_delegated=_may_make_cgroups(mode, hierarchies),
+        resctrl=find_resctrl(mounts),
         subuid=_subordinate("/etc/subuid"),
         subgid=_subordinate("/etc/subgid"),
         newuidmap=_tool("newuidmap") if may_gain else None,
@@ -157,11 +159,6 @@ def _may_make_cgroups(mode: CgroupMode, hierarchies: Mapping[str, Hierarchy]) ->
     return all(os.access(path, os.W_OK, effective_ids=True) for path in needed)
 
 
-def _hierarchies() -> dict[str, Hierarchy]:
-    mounts = parse_mountinfo(_read("/proc/self/mountinfo"), types=("cgroup", "cgroup2"))
-    return find_hierarchies(mounts, parse_own(_read("/proc/self/cgroup")))
-
-
 def _has_apparmor() -> bool:
     """Tell whether profiles can be had: the module is there, and was not switched off at boot."""
     try:
@@ -169,6 +166,28 @@ def _has_apparmor() -> bool:
     except OSError:
         return False
     return enabled.startswith(b"Y") and os.path.isdir("/sys/kernel/security/apparmor")
+
+
+def find_resctrl(mounts: Iterable[Mount]) -> Resctrl | None:
+    """Return the resctrl file system, if one is mounted where we see all of it, and what it offers."""
+    for mount in mounts:
+        if mount.type == "resctrl" and mount.root == "/":
+            offered = frozenset(_list(f"{mount.point}/info"))
+            monitoring = any(name.endswith("_MON") for name in offered)
+            resources = frozenset(name for name in offered if os.path.isdir(f"{mount.point}/info/{name}"))
+            return Resctrl(
+                root=mount.point,
+                resources=frozenset(name for name in resources if not name.endswith("_MON")),
+                monitoring=monitoring,
+            )
+    return None
+
+
+def _list(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
 
 
 def _namespaces() -> frozenset[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from .. import resctrl
 from .. import spec as _spec
 from .._aio import finish, in_thread, undo
 from ..errors import (
@@ -542,6 +543,8 @@ class Container:
     def _remove(self, lock: Lock) -> None:
         with lock:
             self._cgroup.remove()
+            if self._record.resctrl is not None:
+                resctrl.remove(self._record.resctrl)
             self._environment.store.remove(self.id)
         self._report_devices()
 

@@ -191,6 +191,7 @@ class Entering:
             id=self._state.id,
             namespaces=self._state.namespaces,
             cgroup_paths=self._cgroup.paths,
+            resctrl=self._state.resctrl.task_files if self._state.resctrl is not None else (),
             keyring=bool(self._state.facts.get("keyring")),
             console=self._process.terminal,
             stdio_owner=self._options.redirects.pipes,

@@ -23,6 +23,7 @@ from ..plan.plan import (
     Plan,
     PlanFd,
     Preserved,
+    ResctrlTasks,
     Stdio,
     Tree,
 )
@@ -78,7 +79,9 @@ class Sources:
                 return self._init
         return stack.enter_context(OwnedFd(self._opened(item))).fileno()
 
-    def _opened(self, item: NamespaceFile | Tree | Directory | InitRoot | Overlay | CgroupTasks) -> int:
+    def _opened(
+        self, item: NamespaceFile | Tree | Directory | InitRoot | Overlay | CgroupTasks | ResctrlTasks
+    ) -> int:
         match item:
             case Directory(path=path, origin=origin):
                 return sourced(lambda: os.open(path, _DIRECTORY), origin, path)
@@ -90,6 +93,9 @@ class Sources:
                 return open_tree(item)
             case Overlay(lower=lower, origin=origin, owner=owner):
                 return sourced(lambda: native.overlay(lower, owner=owner), origin, lower)
+            case ResctrlTasks(path=path):
+                flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+                return sourced(lambda: os.open(path, flags), "$.linux.intelRdt", path)
             case CgroupTasks(hierarchy=hierarchy):
                 assert self._tasks is not None
                 return self._tasks(hierarchy)

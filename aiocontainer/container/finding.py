@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from .. import resctrl
 from .._aio import OwnedFd
 from ..cgroups import open_cgroup
 from ..errors import SpecError, StateCorruptError, StateError
@@ -73,6 +74,8 @@ def remove_damaged(environment: Environment, id: str) -> Hooking | None:
         if record is not None:
             hooking = _recorded_hooks(environment, record)
             _recorded_cgroup(_only_made(record.cgroup), record.boot_id).remove()
+            if record.resctrl is not None and record.boot_id == boot_id():
+                resctrl.remove(record.resctrl)
         store.remove(id)
         return hooking
 

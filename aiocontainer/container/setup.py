@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from .. import resctrl
 from .. import spec as _spec
 from .._aio import OwnedFd, in_thread, undo
 from ..errors import HelperError, SpecError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..hooks import Callbacks
     from ..network import MovedDevices
     from ..plan.plan import Plan
+    from ..plan.resctrl import ResctrlGroup
     from ..plan.steps import Step
     from ..spec import Spec
     from ..store import Identity, Lock
@@ -86,6 +88,7 @@ class Setup:
         self._destination: Destination | None = None
         self._lock: Lock | None = None
         self._cgroup: Cgroup | None = None
+        self._resctrl: ResctrlGroup | None = None
         self._moved: MovedDevices | None = None
         self._spec: Spec
         self._plan: Plan
@@ -155,10 +158,20 @@ class Setup:
         spawner = self._environment.spawner
         cgroup = self._environment.cgroup(self._plan.cgroup)
         cgroup.survey()
-        record = Record(id=self._id, bundle=self._bundle, boot_id=boot_id(), cgroup=cgroup_record(cgroup))
+        group = self._survey_resctrl()
+        record = Record(
+            id=self._id,
+            bundle=self._bundle,
+            boot_id=boot_id(),
+            cgroup=cgroup_record(cgroup),
+            resctrl=group,
+        )
         self._lock = self._environment.store.create(self._id, record.encode())
         self._cgroup = cgroup
         cgroup.create()
+        if group is not None:
+            resctrl.create(group)
+            self._resctrl = group
         if self._plan.cgroup is not None and self._plan.cgroup.devices is not None:
             cgroup.set_devices(self._plan.cgroup.devices, self._plan.cgroup.device_filter)
         self._up.send(
@@ -206,6 +219,7 @@ class Setup:
             pidfd_inode=identity.pidfd_inode,
             namespaces=self._own_namespaces(identity.pid),
             cgroup=cgroup_record(self._cgroup),
+            resctrl=self._resctrl,
             rootless=not self._environment.host.privileged,
             annotations=dict(self._spec.annotations or {}),
             config_sha256=hashlib.sha256(self._config).hexdigest(),
@@ -311,6 +325,10 @@ class Setup:
         )
         self._destination.deliver(self._up.launch.channel.dialogue.taken(), pid, state)
 
+    def _survey_resctrl(self) -> ResctrlGroup | None:
+        """Return the container's group with whether we are to make it; there is mostly none."""
+        return None if self._plan.resctrl is None else resctrl.survey(self._plan.resctrl)
+
     def _move_devices(self) -> None:
         from ..network import MovedDevices  # only those who use it pay for it
 
@@ -347,6 +365,8 @@ class Setup:
         with self._lock:
             if self._moved is not None:
                 self._moved.give_back()
+            if self._resctrl is not None:
+                resctrl.remove(self._resctrl)
             if self._cgroup is not None:
                 self._cgroup.remove()
                 self._cgroup.close()

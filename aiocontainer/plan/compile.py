@@ -20,8 +20,9 @@ from .hooks import outside_hooks, start_steps
 from .labels import key_steps, procfs_steps
 from .last_calls import check_last_calls
 from .namespaces import loopback_steps, name_steps, namespace_steps, network_steps
-from .plan import GateSocket, Plan, Tree
+from .plan import GateSocket, Plan, ResctrlTasks, Tree
 from .process import Payload, Sockets, check_terminal, raised_limits
+from .rdt import join_resctrl, resctrl_group
 from .rootfs import read_only_root, rootfs_steps
 from .steps import Bind, Gate, Hook, Keyring, Mask, Mount, Pause, ReadOnly, Reset, SetSid, Sysctl
 from .unsupported import refuse_unsupported
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .host import Host
     from .options import Options
     from .plan import PlanFd
+    from .resctrl import ResctrlGroup
     from .steps import Rlimit, Step
 
 __all__ = ["compile_plan", "renamed"]
@@ -58,8 +60,9 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
     )
     raised = raised_limits(payload.limits, host)
     born_mapped = bool(draft.namespaces.birth & CLONE_NEWUSER)
+    group = resctrl_group(draft.linux.intel_rdt, host, options)
     beforehand = raised if draft.namespaces.has("user") and not born_mapped else ()
-    steps = tuple(_steps(draft, payload, beforehand))
+    steps = (*_resctrl(draft, group), *_steps(draft, payload, beforehand))
     check_last_calls(steps)
     check_size(steps, draft.fds)
     return Plan(
@@ -68,6 +71,7 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
         clone_flags=draft.namespaces.birth,
         maps=draft.maps,
         cgroup=draft.cgroup,
+        resctrl=group,
         devices=draft.devices,
         limits_by_parent=raised if born_mapped else (),
         oom_score_adj=process.oom_score_adj if born_mapped else None,
@@ -87,11 +91,14 @@ def renamed(plan: Plan, spec: Spec, host: Host, options: Options) -> Plan:
         paths = cgroup_paths(spec.linux.cgroups_path if spec.linux else "", host, options)
         moved = {path: paths[hierarchy] for hierarchy, path in cgroup.paths.items()}
         cgroup = replace(cgroup, paths=paths)
+    group = resctrl_group(spec.linux.intel_rdt if spec.linux else None, host, options)
+    if group is not None and plan.resctrl is not None:
+        moved |= zip(plan.resctrl.task_files, group.task_files, strict=True)
     steps = [
         step if type(step) not in _NAMED else _renamed_step(step, options.id, moved) for step in plan.steps
     ]
     fds = [_renamed_fd(fd, moved) for fd in plan.fds]
-    return replace(plan, steps=tuple(steps), fds=tuple(fds), cgroup=cgroup)
+    return replace(plan, steps=tuple(steps), fds=tuple(fds), cgroup=cgroup, resctrl=group)
 
 
 _NAMED = (Bind, Hook, Keyring)
@@ -109,7 +116,9 @@ def _renamed_step(step: Step, id: str, moved: Mapping[str, str]) -> Step:
 
 
 def _renamed_fd(fd: PlanFd, moved: Mapping[str, str]) -> PlanFd:
-    return replace(fd, path=moved[fd.path]) if isinstance(fd, Tree) and fd.path in moved else fd
+    if isinstance(fd, Tree | ResctrlTasks) and fd.path in moved:
+        return replace(fd, path=moved[fd.path])
+    return fd
 
 
 def check_size(steps: Sequence[Step], fds: Sequence[PlanFd]) -> None:
@@ -121,6 +130,12 @@ def check_size(steps: Sequence[Step], fds: Sequence[PlanFd]) -> None:
         raise UnsupportedError(f"{mounts} mounts", needs=f"at most {WIRE_MAX_MOUNTS}", origin="$.mounts")
     if len(fds) > WIRE_MAX_FDS:
         raise UnsupportedError(f"passing {len(fds)} descriptors", needs=f"at most {WIRE_MAX_FDS}", origin="$")
+
+
+def _resctrl(draft: Draft, group: ResctrlGroup | None) -> Iterator[Step]:
+    """Yield what comes first of all: only the machine's root joins a group."""
+    if group is not None:
+        yield from join_resctrl(group.task_files, "$.linux.intelRdt", draft.pass_fd)
 
 
 def _process(spec: Spec) -> Process:

@@ -22,6 +22,7 @@ from .labels import key_steps, procfs_steps
 from .last_calls import check_last_calls
 from .plan import InitPidfd, InitRoot, Plan
 from .process import Payload, check_terminal, raised_limits
+from .rdt import join_resctrl
 from .rootfs import console_step
 from .steps import (
     Fork,
@@ -123,6 +124,7 @@ def _steps(
     yield from affinity.before
     yield from join_steps(options.cgroup_paths, "", pass_fd, born=not affinity.before)
     yield from affinity.after
+    yield from join_resctrl(options.resctrl, "", pass_fd)
     if process.oom_score_adj is not None:
         yield OomScore(f"{ORIGIN}.oomScoreAdj", process.oom_score_adj)
     yield from raised

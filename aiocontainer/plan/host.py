@@ -15,7 +15,7 @@ from .flags import CAP_SYS_RESOURCE, CAPABILITIES, NAMESPACES, SECCOMP_FLAGS_SIN
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CgroupMode", "Host"]
+__all__ = ["CgroupMode", "Host", "Resctrl"]
 
 _WHOLE_RANGE = ((0, 0, 2**32 - 1),)
 
@@ -26,6 +26,15 @@ class CgroupMode(enum.Enum):
     NONE = "none"
     V1 = "v1"
     V2 = "v2"
+
+
+class Resctrl(Struct, frozen=True, kw_only=True):
+    """The resctrl file system: where it is mounted, and what of this CPU can be shared out."""
+
+    root: str
+    resources: frozenset[str] = frozenset()
+    """As in ``schemata``: "L3", "L3CODE", "MB"."""
+    monitoring: bool = False
 
 
 class Host(Struct, frozen=True, kw_only=True):
@@ -74,6 +83,8 @@ class Host(Struct, frozen=True, kw_only=True):
     """Options of the unified hierarchy that a mount of it may change for all.  cgroup-v2.rst"""
     cgroup_delegated: bool = False
     """We may make cgroups where a container's would be."""
+
+    resctrl: Resctrl | None = None
 
     # Subordinate ids, (first, count), and the tools that map them; absolute paths.
     subuid: tuple[tuple[int, int], ...] = ()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .plan import CgroupPlan, IdMaps, Plan
+    from .resctrl import ResctrlGroup
 
 __all__ = ["plan_listing"]
 
@@ -29,6 +30,7 @@ def plan_listing(plan: Plan) -> str:
         *(_maps(plan.maps) if plan.maps is not None else ()),
         *_section("set by the parent, with the maps", _by_parent(plan)),
         *(_cgroup(plan.cgroup) if plan.cgroup is not None else ()),
+        *(_resctrl(plan.resctrl) if plan.resctrl is not None else ()),
         *_section(
             "network devices, moved by the parent",
             (_line("   ", str(each), each.origin) for each in plan.devices),
@@ -87,3 +89,9 @@ def _cgroup(cgroup: CgroupPlan) -> list[str]:
     paths = [f"    {path}" for path in cgroup.paths.values()]
     rules = [f"    {rule}" for rule in cgroup.devices or ()]
     return [*_section(f"cgroup ({cgroup.mode.value})", paths), *_section("devices", rules)]
+
+
+def _resctrl(group: ResctrlGroup) -> list[str]:
+    monitor = [f"    {group.monitor_directory}"] if group.monitor else []
+    lines = [f"    {line}" for line in group.lines]
+    return _section("resctrl", [f"    {group.directory}", *lines, *monitor])

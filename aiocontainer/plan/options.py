@@ -65,5 +65,7 @@ class ExecOptions(StdioOptions, frozen=True, kw_only=True):
     """OCI name to inode, of each namespace that the container has for itself, as recorded."""
     cgroup_paths: Mapping[str, str] = {}
     """Hierarchy to absolute directory, as recorded."""
+    resctrl: tuple[str, ...] = ()
+    """Files through which it joins the container's group of resctrl, as recorded."""
     keyring: bool = False
     """We made the container's session keyring: join it."""

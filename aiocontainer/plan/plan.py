@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .devices import DeviceRule
     from .hooks import OutsideHook
     from .host import CgroupMode
+    from .resctrl import ResctrlGroup
     from .steps import Rlimit, Step
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Plan",
     "PlanFd",
     "Preserved",
+    "ResctrlTasks",
     "Stdio",
     "Tree",
 ]
@@ -141,6 +143,15 @@ class CgroupTasks(Struct, frozen=True):
         return f"members of the cgroup in {self.hierarchy or 'cgroup2'}"
 
 
+class ResctrlTasks(Struct, frozen=True):
+    """The file through which a process joins a group of resctrl."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"members of the resctrl group, {self.path}"
+
+
 class InitPidfd(Struct, frozen=True):
     """The pidfd of the container's init."""
 
@@ -157,6 +168,7 @@ PlanFd: TypeAlias = (
     | Overlay
     | GateSocket
     | CgroupTasks
+    | ResctrlTasks
     | InitPidfd
     | InitRoot
 )
@@ -208,6 +220,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Namespaces that are there from birth: CLONE_NEWUSER, CLONE_NEWPID."""
     maps: IdMaps | None = None
     cgroup: CgroupPlan | None = None
+    resctrl: ResctrlGroup | None = None
     limits_by_parent: tuple[Rlimit, ...] = ()
     """Limits that the payload's own user namespace may not raise: set at the first pause."""
     devices: tuple[NetworkDevice, ...] = ()

@@ -103,7 +103,7 @@ class Fork(Step, frozen=True):
 
 
 class JoinCgroup(Step, frozen=True):
-    """Enter the cgroup whose ``tasks`` or ``cgroup.procs`` file is passed."""
+    """Enter the cgroup, or the resctrl group, whose ``tasks`` or ``cgroup.procs`` file is passed."""
 
     op: ClassVar[int] = 10
     fd: int
@@ -113,7 +113,8 @@ class JoinCgroup(Step, frozen=True):
         return Record(fd=self.fd)
 
     def __str__(self) -> str:
-        return f"enter the cgroup in {self.hierarchy or 'cgroup2'}"
+        kind = "group" if self.hierarchy == "resctrl" else "cgroup"
+        return f"enter the {kind} in {self.hierarchy or 'cgroup2'}"
 
 
 class JoinNamespace(Step, frozen=True):

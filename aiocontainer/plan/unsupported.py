@@ -17,7 +17,6 @@ __all__ = ["refuse_unsupported"]
 _LIMITS: Final = "limits of resources"
 
 # Attribute, its name in the document, what is missing.
-_LINUX_FIELDS: Final = (("intel_rdt", "intelRdt", "resctrl"),)
 _RESOURCE_FIELDS: Final = (
     ("memory", "memory"),
     ("cpu", "cpu"),
@@ -47,9 +46,6 @@ def _refuse(owner: object, attribute: str, origin: str, needs: str) -> None:
 
 def refuse_unsupported(spec: Spec) -> None:
     """Raise UnsupportedError for the first field that would otherwise be ignored."""
-    if spec.linux is not None:
-        for attribute, name, needs in _LINUX_FIELDS:
-            _refuse(spec.linux, attribute, f"$.linux.{name}", needs)
-        if spec.linux.resources is not None:
-            for attribute, name in _RESOURCE_FIELDS:
-                _refuse(spec.linux.resources, attribute, f"$.linux.resources.{name}", _LIMITS)
+    if spec.linux is not None and spec.linux.resources is not None:
+        for attribute, name in _RESOURCE_FIELDS:
+            _refuse(spec.linux.resources, attribute, f"$.linux.resources.{name}", _LIMITS)

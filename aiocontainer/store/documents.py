@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..errors import StateCorruptError
+from ..plan.resctrl import ResctrlGroup  # noqa: TC001 - msgspec reads the annotations
 from .identity import Identity
 
 __all__ = ["CgroupRecord", "Record", "State", "decode_record", "decode_state", "timestamp"]
@@ -40,6 +41,7 @@ class Record(Struct, frozen=True, kw_only=True):
     bundle: str
     boot_id: str
     cgroup: CgroupRecord = CgroupRecord()
+    resctrl: ResctrlGroup | None = None
     version: int = VERSION
 
     def encode(self) -> bytes:
@@ -67,6 +69,8 @@ class State(Struct, frozen=True, kw_only=True):
     namespaces: dict[str, _Natural] = {}
     """OCI name to inode, of those that the container has for itself."""
     cgroup: CgroupRecord = CgroupRecord()
+    resctrl: ResctrlGroup | None = None
+    """The group of cache and memory bandwidth, where it is in one."""
     rootless: bool = False
     annotations: dict[str, str] = {}
     config_sha256: str = ""

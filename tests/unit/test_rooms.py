@@ -22,6 +22,7 @@ LEVELS = {
     "cgroups": 4,
     "events": 4,
     "network": 4,
+    "resctrl": 4,
     "hooks": 4,
     "store": 4,
     "console": 4,

@@ -75,7 +75,7 @@ def _weights(block_io: BlockIO, origin: str) -> Problems:
 
 def _intel_rdt(rdt: IntelRdt) -> Problems:
     name = rdt.clos_id
-    if name in (".", "..") or ("/" in name and name != "/") or "\n" in name:
+    if name in (".", "..") or ("/" in name and name != "/") or "\n" in name or len(name.encode()) > 255:
         yield SpecError(f"{name!r} is not a file name", origin="$.linux.intelRdt.closID")
     for line in rdt.l3_cache_schema.splitlines():
         if not line.startswith(("L3:", "L3CODE:", "L3DATA:")):

@@ -1,0 +1,140 @@
+"""Groups of the resctrl file system: shares of cache and memory bandwidth.  Linux resctrl.rst.
+
+Everything blocks, and is for a worker.  What the file system holds is the kernel's; the names below its
+root are checked when the plan is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from ._aio import OwnedFd
+from .errors import ExistsError, ResctrlError, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .plan.resctrl import ResctrlGroup
+
+__all__ = ["create", "remove", "survey"]
+
+_ORIGIN: Final = "$.linux.intelRdt"
+_DECIMAL: Final = frozenset({"MB", "SMBA"})
+"""Bandwidth is a number; everything else is a bit mask in hexadecimal."""
+
+_Values = dict[tuple[str, str], int]
+"""(resource, domain) to the value."""
+
+
+def survey(group: ResctrlGroup) -> ResctrlGroup:
+    """Return *group* with `made` as it will be: so it can be recorded before it is made.
+
+    Raises `SpecError` where a group that has to be there is not, or says something else.
+    """
+    if os.path.isdir(group.directory):
+        if not group.named:
+            raise ExistsError(group.name, what="resctrl group")
+        _compare(group)
+        return replace(group, made=False)
+    if group.named and not group.lines:
+        raise SpecError(
+            f"there is no group {group.name!r}, and no schema to make it", origin=f"{_ORIGIN}.closID"
+        )
+    return replace(group, made=True)
+
+
+def create(group: ResctrlGroup) -> None:
+    """Make what `survey` found to be missing; what fails leaves nothing."""
+    with contextlib.ExitStack() as undo:
+        if group.made:
+            _make(group.directory, group)  # and never one that somebody has made meanwhile
+            undo.callback(_remove, group.directory)
+            for line in group.lines:
+                _write(f"{group.directory}/schemata", line, group)
+        if group.monitor:
+            _make(group.monitor_directory, group)
+        undo.pop_all()
+
+
+def remove(group: ResctrlGroup) -> None:
+    """Remove what was made for the container alone; no error where it is gone.
+
+    A group that the specification names stays while others are in it: they would lose their share.
+    """
+    if group.monitor:
+        _remove(group.monitor_directory)
+    if group.made and not (group.named and _has_tasks(group)):
+        _remove(group.directory)
+
+
+def _make(path: str, group: ResctrlGroup) -> None:
+    try:
+        os.mkdir(path, 0o755)
+    except OSError as exc:
+        raise ResctrlError(path, exc.errno or 0, status=_last_status(group)) from exc
+
+
+def _remove(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise ResctrlError(path, exc.errno or 0) from exc
+
+
+def _write(path: str, line: str, group: ResctrlGroup) -> None:
+    try:
+        with OwnedFd(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)) as file:
+            os.write(file.fileno(), f"{line}\n".encode())
+    except OSError as exc:
+        raise ResctrlError(path, exc.errno or 0, value=line, status=_last_status(group)) from exc
+
+
+def _last_status(group: ResctrlGroup) -> str:
+    """Return the kernel's own words about the last failure: "ok" is none."""
+    with contextlib.suppress(OSError), open(f"{group.root}/info/last_cmd_status") as file:
+        status = file.read().strip()
+        return "" if status == "ok" else status
+    return ""
+
+
+def _has_tasks(group: ResctrlGroup) -> bool:
+    with contextlib.suppress(FileNotFoundError), open(f"{group.directory}/tasks") as file:
+        return bool(file.read(1))
+    return False
+
+
+def _compare(group: ResctrlGroup) -> None:
+    """Refuse a group that is there with another share: who else is in it is not ours to say."""
+    if not group.lines:
+        return
+    with open(f"{group.directory}/schemata") as file:
+        present = _values(file.read().splitlines(), f"{group.directory}/schemata")
+    for key, value in _values(group.lines, _ORIGIN).items():
+        if present.get(key) != value:
+            resource, domain = key
+            has = "has none" if key not in present else f"is {present[key]:#x}, not {value:#x}"
+            raise SpecError(
+                f"group {group.name or '/'!r} exists, and its {resource}:{domain} {has}", origin=_ORIGIN
+            )
+
+
+def _values(lines: Iterable[str], origin: str) -> _Values:
+    """Read schemata whatever their order, blanks, leading zeros and case; a later value overrides."""
+    return {key: value for line in lines for key, value in _line(line, origin)}
+
+
+def _line(line: str, origin: str) -> Iterator[tuple[tuple[str, str], int]]:
+    resource, _, domains = line.partition(":")
+    resource = resource.strip()
+    for part in filter(None, (each.strip() for each in domains.split(";"))):
+        domain, _, value = part.partition("=")
+        try:
+            yield (resource, domain.strip()), int(value, 10 if resource in _DECIMAL else 16)
+        except ValueError as exc:
+            raise SpecError(f"{line!r} is not a line of schemata", origin=origin) from exc
