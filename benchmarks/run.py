@@ -128,7 +128,11 @@ async def competitors() -> AsyncIterator[dict[str, Competitor]]:
         spec = for_everybody(Spec.default(["/true"], rootfs=program.rootfs))
         write_bundle(work, spec)
         runtime = await stack.enter_async_context(Runtime(root=f"{work}/library"))
-        found: dict[str, Competitor] = {FLOOR: limit(program), "aiocontainer": in_process(runtime, spec, ids)}
+        found: dict[str, Competitor] = {
+            FLOOR: limit(program),
+            "aiocontainer": in_process(runtime, spec, ids),
+            "aiocontainer filtered": in_process(runtime, spec.with_default_seccomp(), ids),
+        }
         programs = {
             # -P: not what lies in the working directory.
             "aiocontainer run": [sys.executable, "-P", "-m", "aiocontainer"],

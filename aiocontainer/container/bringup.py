@@ -37,6 +37,7 @@ class Bringup:
         self._console_socket = console_socket
         self._launch: Launch | None = None
         self._launched: Launched | None = None
+        self._interrupted = False
         self._ends: dict[int, OwnedFd] = {}
         self._master: OwnedFd | None = None
         self._streams: Streams | None = None
@@ -62,6 +63,8 @@ class Bringup:
                 stack.enter_context(end)
             fds = sources(payload, stack).open(plan, stack)
             self._launch = Launch(plan, owned=owned)
+            if self._interrupted:
+                self._launch.interrupt()
             self._launch.send(spawner, wire, fds, cgroup_fd)
 
     @property
@@ -71,7 +74,8 @@ class Bringup:
         return self._launch
 
     def interrupt(self) -> None:
-        """Make the thread that waits for the helper give up, soon."""
+        """Make the thread that waits for the helper, or soon will, give up."""
+        self._interrupted = True
         if self._launch is not None:
             self._launch.interrupt()
 

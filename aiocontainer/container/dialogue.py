@@ -177,8 +177,11 @@ class Channel(Generic[T]):
             loop.remove_reader(self._sock.fileno())
 
     def close(self) -> None:
-        """Close the socket: a helper that waits on it ends itself."""
+        """Close the socket, and what came and nobody took: a helper that waits on it ends itself."""
         self._sock.close()
+        handed, self.dialogue.handed = self.dialogue.handed, None
+        if handed is not None:
+            handed.close()
 
     def _until(self, reached: Callable[[], bool], missing: str) -> None:
         while not reached():

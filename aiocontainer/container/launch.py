@@ -85,8 +85,9 @@ class Launch:
         while len(spawned) > 1:
             _reap(spawned[0])
             del spawned[0]
-        self._processes = 0  # nothing is left that abort would have to kill
-        last = spawned.pop()
+        self._processes = 0
+        self._check_interrupted()  # again: until now `interrupt` has seen too few of them, or too many
+        last = spawned.pop()  # nothing is left that abort would have to kill
         return Launched(last.pid, last.pidfd)
 
     def interrupt(self) -> None:

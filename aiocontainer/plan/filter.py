@@ -19,7 +19,7 @@ from .flags import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["Condition", "Filter", "Rule"]
 
@@ -95,7 +95,11 @@ class Filter(Struct, frozen=True, array_like=True):
         More than one where that depends on unknown ones, or where several rules match: which of these
         counts, the document does not say.
         """
-        found = [(rule.action, rule.matches(args)) for rule in self.rules if rule.name == name]
+        return self.outcomes([rule for rule in self.rules if rule.name == name], args)
+
+    def outcomes(self, rules: Iterable[Rule], args: Sequence[int | None]) -> set[int]:
+        """Return the same for a call that these are all *rules* of."""
+        found = [(rule.action, rule.matches(args)) for rule in rules]
         possible = {action for action, matches in found if matches is not False}
         certain = any(matches for _, matches in found)
         return possible if certain else {*possible, self.default}

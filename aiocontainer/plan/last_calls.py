@@ -15,6 +15,7 @@ from .steps import Capabilities, Credentials, Cwd, Exec, Gate, Hook, Label, Paus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .filter import Rule
     from .steps import Step
 
 __all__ = ["check_last_calls", "last_calls"]
@@ -88,8 +89,11 @@ def check_last_calls(steps: Sequence[Step]) -> None:
     """
     early = ((i, step) for i, step in enumerate(steps) if isinstance(step, Seccomp) and not step.late)
     for index, filter in early:
+        rules: dict[str, list[Rule]] = {}
+        for rule in filter.filter.rules:
+            rules.setdefault(rule.name, []).append(rule)
         for (name, args), step in last_calls(steps[index:]).items():
-            if not filter.filter.actions(name, args) <= _PASSES:
+            if not filter.filter.outcomes(rules.get(name, ()), args) <= _PASSES:
                 raise SpecError(
                     f"does not allow {name}, which it takes to {step}; "
                     "with noNewPrivileges the filter would be loaded after that",

@@ -5,6 +5,7 @@ OCI config-linux.md "Seccomp".  Numbers of system calls are not known here: libs
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, get_args
 
 from ..errors import SpecError, UnsupportedError
@@ -34,6 +35,7 @@ __all__ = ["compile_filter", "filter_step"]
 
 _ORIGIN: Final = "$.linux.seccomp"
 _EPERM: Final = 1
+_REMEMBERED: Final = 64
 
 _OPERATORS: Final = {name: number for number, name in enumerate(get_args(SeccompOperator), 1)}
 _ARCHITECTURE: Final = "SCMP_ARCH_"
@@ -52,8 +54,9 @@ def filter_step(profile: Seccomp, host: Host, *, no_new_privs: bool) -> SeccompS
     return SeccompStep(_ORIGIN, filter, _flags(profile, filter, host), late=no_new_privs)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def compile_filter(profile: Seccomp) -> Filter:
-    """Return the normal form of a profile."""
+    """Return the normal form of a profile; every exec asks for it again."""
     default = _action(profile.default_action, profile.default_errno_ret)
     rules: dict[str, dict[Rule, str]] = {}  # each with its address
     others: dict[str, None] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from aiocontainer import Callbacks, Runtime, Spec
-from aiocontainer.spec import Hook, Hooks
+from aiocontainer import Callbacks, RequestGoneError, Runtime, Spec
+from aiocontainer.spec import Hook, Hooks, Seccomp, Syscall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
+    from aiocontainer import Container
     from aiocontainer.spec import State
 
 pytestmark = pytest.mark.needs("root")
@@ -247,3 +249,60 @@ async def test_delete_with_hooks(runtime: Runtime, rootfs: str, times: int) -> N
 
     assert await sweep(attempt) > 2
     assert await left(runtime) == []
+
+
+def asking(rootfs: str, *names: str, no_new_privs: bool) -> Spec:
+    """A container that asks its application about these system calls."""
+    spec = Spec.default(["sleep", "60"], rootfs=rootfs)
+    assert spec.process is not None
+    assert spec.linux is not None
+    profile = Seccomp(
+        default_action="SCMP_ACT_ALLOW", syscalls=(Syscall(names=names, action="SCMP_ACT_NOTIFY"),)
+    )
+    return replace(
+        spec,
+        process=replace(spec.process, no_new_privileges=no_new_privs),
+        linux=replace(spec.linux, seccomp=profile),
+    )
+
+
+async def let_go(container: Container) -> None:
+    async for request in container.seccomp_notifications():
+        with contextlib.suppress(RequestGoneError):
+            await request.continue_()
+
+
+async def test_create_with_a_listener_at_any_moment(runtime: Runtime, rootfs: str) -> None:
+    spec = asking(rootfs, "mkdir", no_new_privs=False)
+    for step in range(60):
+        task = asyncio.create_task(runtime.create("aioc-test-cancel", spec, seccomp_listener=True))
+        await asyncio.sleep(step * 0.0002)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await task).delete()
+    assert await left(runtime) == []
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_exec_with_a_listener_at_any_moment(runtime: Runtime, rootfs: str, answered: bool) -> None:
+    """Also one that waits in execve(2) for an answer that never comes."""
+    spec = asking(rootfs, "execve", no_new_privs=True)
+    container = await runtime.create("aioc-test-cancel", spec, seccomp_listener=True)
+    answers = asyncio.create_task(let_go(container))
+    await container.start()
+    if not answered:
+        answers.cancel()
+        await asyncio.wait([answers])
+    for step in range(40):
+        task = asyncio.create_task(container.exec(["sleep", "60"]))
+        await asyncio.sleep(step * 0.0004)
+        task.cancel()
+        try:
+            process = await task
+        except asyncio.CancelledError:
+            continue
+        await process.end()
+        process.close()
+    assert await container.processes() == [container.pid]
+    await container.delete(force=True)
+    await asyncio.wait([answers])
