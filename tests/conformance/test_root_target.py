@@ -107,3 +107,64 @@ async def test_long_list_of_layers(runtime: Runtime, rootfs: str, public_tmp: st
         destination="/mnt", type="overlay", source="overlay", options=(f"lowerdir={':'.join(paths)}", "ro")
     )
     assert await said(runtime, spec_of(rootfs, "cat /mnt/*; echo", overlay)) == "01234\n"
+
+
+@pytest.mark.parametrize("user", [False, True])
+async def test_links(runtime: Runtime, rootfs: str, public_tmp: str, user: bool) -> None:
+    """S67, S68: with a user namespace the parent opens the source, without one the helper."""
+    link, other = f"{public_tmp}/link", f"{public_tmp}/other"
+    with open(other, "w") as file:
+        file.write("other\n")
+    os.symlink(other, link)
+    for name in ("covered", "followed"):
+        os.symlink("passwd", f"{rootfs}/etc/{name}")
+    os.chown(f"{rootfs}/etc", 100000 * user, 100000 * user)
+
+    def bind(source: str, name: str, *options: str) -> Mount:
+        return Mount(destination=f"/etc/{name}", type="bind", source=source, options=("bind", *options))
+
+    mounts = (
+        bind(link, "copied", "copy-symlink"),
+        bind(other, "bound", "copy-symlink"),
+        bind(link, "itself", "src-nofollow"),
+        bind(other, "covered", "dest-nofollow"),
+        bind(link, "through"),
+    )
+    script = "cd /etc; readlink copied; cat bound; readlink itself; cat covered through; head -n1 followed"
+    spec = spec_of(rootfs, script, *mounts)
+    linux = spec.linux or Linux()
+    if user:
+        for name in ("dev", "proc", "sys"):
+            os.chown(f"{rootfs}/{name}", 100000, 100000)
+        types = (*linux.namespaces, Namespace(type="user"))
+        linux = replace(linux, namespaces=types, uid_mappings=MAPS, gid_mappings=MAPS)
+    found = await said(runtime, replace(spec, linux=linux))
+    root = "root:x:0:0:root:/root:/bin/sh"
+    assert found.splitlines() == [other, "other", other, "other", "other", root]
+    assert os.readlink(f"{rootfs}/etc/copied") == other
+
+
+async def test_sources_that_mapped_ids_cannot_reach(runtime: Runtime, rootfs: str, public_tmp: str) -> None:
+    """S75: the parent opens them, in the order of the plan; each is the one that belongs to its mount."""
+    closed = f"{public_tmp}/closed"
+    os.makedirs(f"{closed}/directory")
+    for number in range(3):
+        with open(f"{closed}/file-{number}", "w") as file:
+            file.write(f"{number}\n")
+    os.mkdir(f"{closed}/directory/below")
+    os.rename(rootfs, f"{closed}/rootfs")
+    os.chmod(closed, 0o700)
+    rootfs = f"{closed}/rootfs"
+    for name in ("dev", "proc", "sys", "etc"):
+        os.chown(f"{rootfs}/{name}", 100000, 100000)
+    binds = [
+        Mount.bind(f"{closed}/file-{number}", f"/etc/{number}", read_only=bool(number)) for number in range(3)
+    ]
+    mapped = Mount(
+        destination="/etc/d", type="bind", source=f"{closed}/directory", options=("rbind", "idmap")
+    )
+    spec = spec_of(rootfs, "cat /etc/2 /etc/0 /etc/1; ls /etc/d; stat -c %u /etc/d", *binds, mapped)
+    linux = spec.linux or Linux()
+    types = (*linux.namespaces, Namespace(type="user"))
+    linux = replace(linux, namespaces=types, uid_mappings=MAPS, gid_mappings=MAPS)
+    assert await said(runtime, replace(spec, linux=linux)) == "2\n0\n1\nbelow\n0\n"
