@@ -18,18 +18,20 @@ __all__ = ["adopt_orphans"]
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
-def adopt_orphans() -> None:
-    """Become a subreaper, and wait for every orphan that ends."""
+def adopt_orphans(init: int) -> None:
+    """Become a subreaper, and wait for every orphan that ends; *init* is waited for by its container."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-    catch([signal.SIGCHLD], _reap)
+    catch([signal.SIGCHLD], lambda _: _reap(init))
 
 
-def _reap(_: int) -> None:
-    """Take what has ended; processes of containers do not count here, see `docs/architecture.md`."""
+def _reap(init: int) -> None:
+    """Take what has ended, up to the *init*: before Linux 6.15 its status could be learned only once."""
     try:
-        while os.waitpid(-1, os.WNOHANG)[0] != 0:
-            pass
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid == init:
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)
     except ChildProcessError:
         return

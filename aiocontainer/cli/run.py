@@ -136,7 +136,7 @@ async def _adopt_orphans(container: Container) -> None:
     if linux is None or linux.namespace("pid") is None:
         from .orphans import adopt_orphans
 
-        adopt_orphans()
+        adopt_orphans(container.pid)
 
 
 async def _hand_over(container: Container, options: Namespace, *, detached: bool) -> None:

@@ -179,7 +179,7 @@ def wait_as_others_do() -> None:
     """T80: wait for a child that may be an ordinary one, and may be gone."""
     from aiocontainer import native
 
-    def wait(pidfd: int) -> native.Exit | None:
+    def wait(pidfd: int, *, reap: bool = True) -> native.Exit | None:
         ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
         if ended is None:
             return None
