@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from ..errors import CgroupError, ExistsError, UnsupportedError
@@ -29,7 +30,7 @@ _KILL_PASSES: Final = 64
 _SIGKILL: Final = signal.SIGKILL
 
 
-class Hierarchical:
+class Hierarchical(ABC):
     """A cgroup of one directory in each hierarchy.  Drivers add freezing, devices and joining."""
 
     mode: CgroupMode
@@ -96,7 +97,7 @@ class Hierarchical:
                     directory.remove()
         self.close()
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> None:  # noqa: B027 - v2 has nothing to do
         """Make what was created fit for processes."""
 
     def dirfd(self) -> int:
@@ -188,17 +189,17 @@ class Hierarchical:
 
     # What the drivers add ---------------------------------------------------------------------------
 
+    @abstractmethod
     def _is_frozen(self, directory: Directory) -> bool:
         """Tell whether one hierarchy has it frozen; False when it is gone or cannot freeze there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def freeze(self) -> None:
         """Stop everything in it; returns when it stands still."""
-        raise NotImplementedError
 
+    @abstractmethod
     def thaw(self) -> None:
         """Let it run again; no error when it is gone."""
-        raise NotImplementedError
 
 
 def _is_settled(directory: Directory) -> bool:
