@@ -84,6 +84,16 @@ class Host(Struct, frozen=True, kw_only=True):
     cgroup_delegated: bool = False
     """We may make cgroups where a container's would be."""
 
+    # The service manager.
+    systemd: int = 0
+    """Its version; 0: there is none, -1: its version cannot be told."""
+    init_cgroup: Mapping[str, str] = {}
+    """Hierarchy, as in `cgroup_own`, to the cgroup below which the machine's manager makes units."""
+    user_manager: bool = False
+    """Units are made by our user's own manager, because the machine's takes no orders from us."""
+    user_manager_cgroup: str = ""
+    """cgroup2: that of our user's manager (its ControlGroup), where one has been asked."""
+
     resctrl: Resctrl | None = None
 
     # Subordinate ids, (first, count), and the tools that map them; absolute paths.

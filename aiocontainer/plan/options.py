@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -41,6 +41,8 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     no_new_keyring: bool = False
     cgroups: bool = True
     """False: no cgroup at all, whatever the specification says."""
+    cgroup_driver: Literal["cgroupfs", "systemd"] = "cgroupfs"
+    """Who makes the cgroup: we, or the service manager as one of its units."""
     overlay: bool = False
     """`root.path` stays as it is: it lies under a throw-away overlay.  An ordinary user's kernel may
     refuse one; then it and everything mounted in it is shown read-only."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .host import CgroupMode
     from .resctrl import ResctrlGroup
     from .steps import Rlimit, Step
+    from .unit import UnitPlan
 
 __all__ = [
     "CgroupPlan",
@@ -209,6 +210,8 @@ class CgroupPlan(Struct, frozen=True):
     """v2: the same as a BPF_CGROUP_DEVICE program."""
     explicit: bool = False
     """The specification names the path: not being able to make it is an error even unprivileged."""
+    unit: UnitPlan | None = None
+    """What the service manager makes of it; None: the cgroups are made by us alone."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
