@@ -82,6 +82,8 @@ def probe() -> Host:
         cgroup_own={key: hierarchy.own for key, hierarchy in hierarchies.items()},
         cgroup_flags=hierarchies[""].flags if "" in hierarchies else (),
         cgroup_delegated=_may_make_cgroups(mode, hierarchies),
+        cgroup_controllers=_controllers(mode, hierarchies),
+        hugepage_sizes=frozenset(filter(None, map(parse_hugepage, _list("/sys/kernel/mm/hugepages")))),
         resctrl=find_resctrl(mounts),
         subuid=_subordinate("/etc/subuid"),
         subgid=_subordinate("/etc/subgid"),
@@ -157,6 +159,30 @@ def _may_make_cgroups(mode: CgroupMode, hierarchies: Mapping[str, Hierarchy]) ->
     parents = [container_parent(mode, hierarchy) for hierarchy in hierarchies.values()]
     needed = parents if mode is CgroupMode.V1 else [*parents, f"{parents[0]}/cgroup.procs"]
     return all(os.access(path, os.W_OK, effective_ids=True) for path in needed)
+
+
+def _controllers(mode: CgroupMode, hierarchies: Mapping[str, Hierarchy]) -> frozenset[str]:
+    """Return the controllers of cgroup2: root can have them passed on to wherever a container is."""
+    unified = hierarchies.get("")
+    if unified is None:
+        return frozenset()
+    above = unified.point if os.geteuid() == 0 else container_parent(mode, unified)
+    try:
+        return frozenset(os.fsdecode(_read(f"{above}/cgroup.controllers")).split())
+    except OSError:
+        return frozenset()
+
+
+def parse_hugepage(name: str) -> str | None:
+    """Return the size that a directory of ``/sys/kernel/mm/hugepages`` is for as cgroup files spell it."""
+    match = re.fullmatch(r"hugepages-(\d+)kB", name, re.ASCII)
+    if match is None:
+        return None
+    size, unit = int(match[1]), 0
+    # hugetlb_cgroup.c, mem_fmt(): the largest unit that leaves a number.
+    while size >= 1024 and unit < 2:
+        size, unit = size // 1024, unit + 1
+    return f"{size}{('KB', 'MB', 'GB')[unit]}"
 
 
 def _has_apparmor() -> bool:

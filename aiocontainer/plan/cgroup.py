@@ -6,9 +6,11 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from ..errors import SpecError, UnsupportedError
+from ..spec import Resources
 from .device_filter import device_filter
 from .devices import device_rules
 from .host import CgroupMode
+from .limits import cgroup_limits, limited
 from .paths import clean
 from .plan import CgroupPlan, CgroupTasks
 from .steps import JoinCgroup, Step
@@ -25,12 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["cgroup_paths", "cgroup_plan", "cgroup_steps", "join_steps"]
 
 ORIGIN = "$.linux.cgroupsPath"
+RESOURCES = "$.linux.resources"
 _SYSTEMD_FIELDS = 3
 
 
 def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: bool) -> CgroupPlan | None:
     """Return the cgroup to make; None if the container stays in the runtime's own."""
+    resources = linux.resources or Resources()
+    asked = limited(resources, RESOURCES)
     if not options.cgroups:
+        if asked is not None:
+            raise UnsupportedError("a limit", needs="a cgroup, and none was wanted", origin=asked)
         return None
     path = linux.cgroups_path
     if path.count(":") == _SYSTEMD_FIELDS - 1 and not path.startswith("/"):
@@ -38,8 +45,9 @@ def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: b
             "a path of slice:prefix:name", needs="the systemd cgroup driver", origin=ORIGIN
         )
     if host.cgroup_mode is CgroupMode.NONE or not host.cgroup_delegated:
-        if path:
-            raise UnsupportedError("a cgroup of its own", needs="a cgroup delegated to us", origin=ORIGIN)
+        for what, origin in (("a cgroup of its own", ORIGIN if path else None), ("a limit", asked)):
+            if origin is not None:
+                raise UnsupportedError(what, needs=_delegation(host, options), origin=origin)
         return None
     rules = None
     if not (user_namespace and not host.privileged):  # an ordinary user has no say over devices
@@ -50,7 +58,16 @@ def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: b
         devices=rules,
         device_filter=device_filter(rules) if rules and host.cgroup_mode is CgroupMode.V2 else b"",
         explicit=bool(path),
+        limits=cgroup_limits(resources, host, RESOURCES),
     )
+
+
+def _delegation(host: Host, options: Options) -> str:
+    """Say what is missing for a cgroup of the container's own."""
+    if host.cgroup_mode is CgroupMode.NONE:
+        return "cgroups mounted where we see them"
+    places = ", ".join(map(posixpath.dirname, cgroup_paths("", host, options).values()))
+    return f"a cgroup delegated to us: the right to make directories in {places}"
 
 
 def cgroup_paths(path: str, host: Host, options: Options) -> dict[str, str]:

@@ -13,12 +13,13 @@ from msgspec.structs import replace
 
 from ..errors import SpecError, UnsupportedError
 from ..spec import at, check, sysctl_path
-from .cgroup import cgroup_paths, cgroup_plan, cgroup_steps
+from .cgroup import RESOURCES, cgroup_paths, cgroup_plan, cgroup_steps
 from .draft import Draft
 from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_MOUNTS, WIRE_MAX_STEPS
 from .hooks import outside_hooks, start_steps
 from .labels import key_steps, procfs_steps
 from .last_calls import check_last_calls
+from .limits import limit_warnings
 from .namespaces import loopback_steps, name_steps, namespace_steps, network_steps
 from .plan import GateSocket, Plan, ResctrlTasks, Tree
 from .process import Payload, Sockets, check_terminal, raised_limits
@@ -48,6 +49,8 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
     check_terminal(process, options, "$.process")
     draft = Draft(spec, process, host, options)
     draft.cgroup = cgroup_plan(draft.linux, host, options, user_namespace=draft.namespaces.has("user"))
+    if draft.cgroup is not None and draft.linux.resources is not None:
+        draft.warnings.extend(limit_warnings(draft.linux.resources, host, RESOURCES))
     payload = Payload(
         process,
         draft.linux,

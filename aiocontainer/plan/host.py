@@ -83,6 +83,10 @@ class Host(Struct, frozen=True, kw_only=True):
     """Options of the unified hierarchy that a mount of it may change for all.  cgroup-v2.rst"""
     cgroup_delegated: bool = False
     """We may make cgroups where a container's would be."""
+    cgroup_controllers: frozenset[str] = frozenset()
+    """Those of the unified hierarchy that a container's cgroup can have."""
+    hugepage_sizes: frozenset[str] = frozenset()
+    """As the hugetlb controller's files name them: "2MB", "1GB"."""
 
     # The service manager.
     systemd: int = 0

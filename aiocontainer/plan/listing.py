@@ -88,7 +88,12 @@ def _by_parent(plan: Plan) -> Iterator[str]:
 def _cgroup(cgroup: CgroupPlan) -> list[str]:
     paths = [f"    {path}" for path in cgroup.paths.values()]
     rules = [f"    {rule}" for rule in cgroup.devices or ()]
-    return [*_section(f"cgroup ({cgroup.mode.value})", paths), *_section("devices", rules)]
+    limits = [_line("   ", str(limit), limit.origin) for limit in cgroup.limits]
+    return [
+        *_section(f"cgroup ({cgroup.mode.value})", paths),
+        *_section("limits", limits),
+        *_section("devices", rules),
+    ]
 
 
 def _resctrl(group: ResctrlGroup) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CgroupPlan",
     "CgroupTasks",
+    "CgroupWrite",
     "Directory",
     "GateSocket",
     "IdMaps",
@@ -36,6 +37,7 @@ __all__ = [
     "ResctrlTasks",
     "Stdio",
     "Tree",
+    "UsageBelow",
 ]
 
 
@@ -198,8 +200,44 @@ class IdMaps(Struct, frozen=True):
     """By newuidmap(1) and newgidmap(1): more ids than our own, and we are not root."""
 
 
+class UsageBelow(Struct, frozen=True):
+    """A limit may be set only while what is used, the sum of some files, is below it."""
+
+    files: tuple[str, ...]
+    """What is missing of them counts as 0."""
+    limit_bytes: int
+
+    def __str__(self) -> str:
+        return f"{' + '.join(self.files)} below {self.limit_bytes}"
+
+
+class CgroupWrite(Struct, frozen=True):
+    """One value for one file of the container's cgroup; one call of write(2)."""
+
+    origin: str
+    controller: str
+    """Who has the file: in v1 its hierarchy, in v2 what must be enabled above; "" is the core."""
+    file: str
+    value: str
+    optional: bool = False
+    """The file may be missing: the value asks for no limit, or for more than the kernel can."""
+    group: str = ""
+    """Writes of one group wait for each other: what is refused with EINVAL is tried again after the rest."""
+    otherwise: CgroupWrite | None = None
+    """What to write instead where the file is missing."""
+    exact: bool = False
+    """The kernel takes any number and changes it silently: read it back."""
+    only: tuple[UsageBelow, ...] = ()
+    """All must hold, or it is not written."""
+
+    def __str__(self) -> str:
+        only = "".join(f", only with {each}" for each in self.only)
+        instead = f", or else {self.otherwise}" if self.otherwise is not None else ""
+        return f"{self.file} = {self.value}{only}{instead}"
+
+
 class CgroupPlan(Struct, frozen=True):
-    """The container's cgroup: where it is, and which devices it allows."""
+    """The container's cgroup: where it is, which devices it allows, and its limits."""
 
     mode: CgroupMode
     paths: Mapping[str, str]
@@ -210,6 +248,8 @@ class CgroupPlan(Struct, frozen=True):
     """v2: the same as a BPF_CGROUP_DEVICE program."""
     explicit: bool = False
     """The specification names the path: not being able to make it is an error even unprivileged."""
+    limits: tuple[CgroupWrite, ...] = ()
+    """In the order in which they are written, while the cgroup is still empty."""
     unit: UnitPlan | None = None
     """What the service manager makes of it; None: the cgroups are made by us alone."""
 

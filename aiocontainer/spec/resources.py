@@ -34,7 +34,7 @@ class DeviceRule(Object, frozen=True, kw_only=True):
 
 
 class Memory(Object, frozen=True, kw_only=True):
-    """Memory limits in bytes; -1 removes one, None leaves it alone."""
+    """Memory limits in bytes; -1 removes one, None or 0 leaves it alone."""
 
     limit: Int64 | None = None
     reservation: Int64 | None = None  # soft: memory.soft_limit_in_bytes in v1, memory.low in v2
@@ -48,7 +48,10 @@ class Memory(Object, frozen=True, kw_only=True):
 
 
 class Cpu(Object, frozen=True, kw_only=True):
-    """CPU time and placement; times in microseconds, a negative quota is none."""
+    """CPU time and placement; times in microseconds, a negative quota is none.
+
+    0 leaves shares, quota, period and real-time budgets alone.
+    """
 
     shares: Uint64 | None = None
     quota: Int64 | None = None
@@ -58,11 +61,11 @@ class Cpu(Object, frozen=True, kw_only=True):
     realtime_period: Uint64 | None = None
     cpus: str = ""  # list of CPUs, "0-3,7"; empty: unchanged
     mems: str = ""  # list of memory nodes
-    idle: Int64 | None = None
+    idle: Int64 | None = None  # 1: only what nobody else wants; then there are no shares
 
 
 class Pids(Object, frozen=True, kw_only=True):
-    """Number of tasks; negative is no limit."""
+    """Number of tasks; negative is no limit, 0 counts as 1."""
 
     limit: Int64 | None = None  # the schema requires it; Go writers of old leave out a zero
 

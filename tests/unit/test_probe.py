@@ -17,6 +17,7 @@ from aiocontainer.probe import (
     cgroup_mode,
     container_parent,
     parse_filesystems,
+    parse_hugepage,
     parse_id_map,
     parse_release,
     parse_status,
@@ -177,3 +178,18 @@ def test_tools_are_not_looked_for_in_path(monkeypatch: pytest.MonkeyPatch) -> No
     assert module._tool("newuidmap") is None
     assert asked
     assert all(path.startswith(("/usr/", "/bin/", "/sbin/")) for path in asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("hugepages-2048kB", "2MB"),
+        ("hugepages-1048576kB", "1GB"),
+        ("hugepages-64kB", "64KB"),
+        ("hugepages-16777216kB", "16GB"),
+        ("hugepages", None),
+        ("hugepages-x1kB", None),
+    ],
+)
+def test_sizes_of_huge_pages(name: str, size: str | None) -> None:
+    assert parse_hugepage(name) == size

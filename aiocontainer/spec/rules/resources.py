@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ...errors import SpecError
 from ..document import at
-from .devices import rule_problems
+from .devices import is_interface_name, rule_problems
 from .shared import list_syntax
 
 if TYPE_CHECKING:
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
 
     from ..linux import IntelRdt, Linux, MemoryPolicy
     from ..model import Spec
-    from ..resources import BlockIO, Resources, WeightDevice
+    from ..resources import BlockIO, Cpu, Memory, Resources, WeightDevice
     from .shared import Problems
 
 __all__ = ["resource_problems", "resource_warnings", "tuning_problems"]
 
 _WEIGHTS = range(10, 1001)
+
+_FILE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)+")
+_WORD = re.compile(r"[^\s\x00]+")
 
 _NEEDS_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 _TAKES_NO_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
@@ -30,15 +34,22 @@ def resource_problems(resources: Resources, origin: str) -> Problems:
     for index, rule in enumerate(resources.devices or ()):
         yield from rule_problems(rule, f"{origin}.devices[{index}]")
     if resources.cpu:
-        yield from list_syntax(resources.cpu.cpus, f"{origin}.cpu.cpus")
-        yield from list_syntax(resources.cpu.mems, f"{origin}.cpu.mems")
+        yield from _cpu(resources.cpu, f"{origin}.cpu")
+    if resources.memory:
+        yield from _memory(resources.memory, f"{origin}.memory")
     if resources.block_io:
         yield from _weights(resources.block_io, f"{origin}.blockIO")
     for name, rdma in resources.rdma.items():
+        if _WORD.fullmatch(name) is None:
+            yield SpecError(f"{name!r} is not the name of a device", origin=at(f"{origin}.rdma", name))
         if rdma.hca_handles is None and rdma.hca_objects is None:
             yield SpecError("sets neither hcaHandles nor hcaObjects", origin=at(f"{origin}.rdma", name))
+    for index, priority in enumerate(resources.network.priorities if resources.network else ()):
+        if not is_interface_name(priority.name):
+            place = f"{origin}.network.priorities[{index}].name"
+            yield SpecError(f"{priority.name!r} is not a name for a network device", origin=place)
     for key in resources.unified:
-        if "." not in key or "/" in key:
+        if _FILE.fullmatch(key) is None:
             yield SpecError("not the name of a cgroup file", origin=at(f"{origin}.unified", key))
 
 
@@ -48,6 +59,8 @@ def resource_warnings(resources: Resources, origin: str) -> Iterator[str]:
         for name, value in (("kernel", resources.memory.kernel), ("kernelTCP", resources.memory.kernel_tcp)):
             if value is not None:
                 yield f"{origin}.memory.{name}: deprecated, ignored"
+        if resources.memory.use_hierarchy is False:
+            yield f"{origin}.memory.useHierarchy: cgroups are always hierarchical, ignored"
 
 
 def tuning_problems(spec: Spec) -> Problems:
@@ -62,6 +75,25 @@ def tuning_problems(spec: Spec) -> Problems:
     if linux.memory_policy:
         yield from _memory_policy(linux.memory_policy)
     yield from _personality(linux)
+
+
+def _memory(memory: Memory, origin: str) -> Problems:
+    for name in ("limit", "reservation", "swap"):
+        value = getattr(memory, name)
+        if value is not None and value < -1:
+            yield SpecError(f"{value} is neither bytes nor -1, no limit", origin=f"{origin}.{name}")
+    # Without a limit it may be meant to go with the one that holds already.
+    if memory.limit and memory.swap and 0 < memory.swap < memory.limit:
+        yield SpecError(f"includes memory, and is below its limit {memory.limit}", origin=f"{origin}.swap")
+
+
+def _cpu(cpu: Cpu, origin: str) -> Problems:
+    yield from list_syntax(cpu.cpus, f"{origin}.cpus")
+    yield from list_syntax(cpu.mems, f"{origin}.mems")
+    if cpu.idle not in (None, 0, 1):
+        yield SpecError(f"{cpu.idle} is neither 0 nor 1", origin=f"{origin}.idle")
+    if cpu.burst and cpu.quota and 0 < cpu.quota < cpu.burst:
+        yield SpecError(f"is above the quota {cpu.quota}", origin=f"{origin}.burst")
 
 
 def _weights(block_io: BlockIO, origin: str) -> Problems:

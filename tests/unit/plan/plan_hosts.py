@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ALL_CAPABILITIES = (1 << 41) - 1
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+PAGES = frozenset({"2MB", "1GB"})
 
 HOSTS = {
     # Everything mounted alone, as on the machine where this was written.
@@ -32,6 +33,8 @@ HOSTS = {
         },
         cgroup_own={"memory": "/jobs/7", "cpu": "/"},
         cgroup_delegated=True,
+        cgroup_controllers=frozenset({"hugetlb"}),
+        hugepage_sizes=PAGES,
         has_kcore=True,
     ),
     # Co-mounted controllers, as systemd does it.
@@ -49,6 +52,7 @@ HOSTS = {
         },
         cgroup_own={"name=systemd": "/user.slice"},
         cgroup_delegated=True,
+        hugepage_sizes=PAGES,
     ),
     "linux-6.1-v2": Host(
         kernel=(6, 1),
@@ -60,6 +64,8 @@ HOSTS = {
         cgroup_hierarchies={"": "/sys/fs/cgroup"},
         cgroup_own={"": "/system.slice/caller.service"},
         cgroup_delegated=True,
+        cgroup_controllers=frozenset({"cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"}),
+        hugepage_sizes=PAGES,
     ),
     "rootless": Host(
         kernel=(6, 1),
@@ -70,6 +76,7 @@ HOSTS = {
         cgroup_mode=CgroupMode.V2,
         cgroup_hierarchies={"": "/sys/fs/cgroup"},
         cgroup_own={"": "/user.slice"},
+        cgroup_controllers=frozenset({"memory", "pids"}),
         subuid=((100000, 65536),),
         subgid=((100000, 65536),),
         newuidmap="/usr/bin/newuidmap",

@@ -16,6 +16,7 @@ PURE = {
     "enum",
     "functools",
     "itertools",
+    "math",
     "msgspec",
     "errno",
     "msgspec.structs",

@@ -9,18 +9,22 @@ from aiocontainer.errors import SpecError
 from aiocontainer.spec import (
     Capabilities,
     ConsoleSize,
+    Cpu,
     Device,
     Hook,
     Hooks,
     IDMapping,
+    InterfacePriority,
     Linux,
     Memory,
     MemoryPolicy,
     Mount,
     Namespace,
     NetDevice,
+    Network,
     Personality,
     Process,
+    Rdma,
     Resources,
     Root,
     Scheduler,
@@ -345,3 +349,40 @@ def test_parts_by_themselves() -> None:
     with pytest.raises(SpecError) as caught:
         check_resources(Resources(unified={"a/b": ""}))
     assert caught.value.origin == '$.unified["a/b"]'
+
+
+@pytest.mark.parametrize(
+    ("resources", "origin"),
+    [
+        (Resources(memory=Memory(limit=-2)), "$.memory.limit"),
+        (Resources(memory=Memory(swap=-2)), "$.memory.swap"),
+        (Resources(memory=Memory(reservation=-2)), "$.memory.reservation"),
+        (Resources(memory=Memory(limit=2, swap=1)), "$.memory.swap"),
+        (Resources(cpu=Cpu(idle=2)), "$.cpu.idle"),
+        (Resources(cpu=Cpu(idle=-1)), "$.cpu.idle"),
+        (Resources(cpu=Cpu(quota=1, burst=2)), "$.cpu.burst"),
+        (Resources(cpu=Cpu(cpus="0-")), "$.cpu.cpus"),
+        (
+            Resources(network=Network(priorities=(InterfacePriority(name="a/b", priority=1),))),
+            "$.network.priorities[0].name",
+        ),
+        (Resources(rdma={"a b": Rdma(hca_handles=1)}), '$.rdma["a b"]'),
+        (Resources(unified={"memory..max": ""}), '$.unified["memory..max"]'),
+        (Resources(unified={"memory": ""}), "$.unified.memory"),
+        (Resources(unified={".max": ""}), '$.unified[".max"]'),
+        (Resources(unified={"memory.max\n": ""}), '$.unified["memory.max\\n"]'),
+    ],
+    ids=lambda value: str(value)[-40:],
+)
+def test_limits(resources: Resources, origin: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        check_resources(resources)
+    assert caught.value.origin == origin
+
+
+def test_limits_that_mean_to_leave_something_alone() -> None:
+    memory = Memory(limit=0, swap=5, reservation=-1)
+    assert check_resources(Resources(memory=memory, cpu=Cpu(quota=-1, burst=2, idle=1))) == []
+    assert check_resources(Resources(memory=Memory(limit=5, swap=-1, use_hierarchy=True))) == []
+    (warning,) = check_resources(Resources(memory=Memory(use_hierarchy=False)))
+    assert warning.startswith("$.memory.useHierarchy")
