@@ -19,6 +19,7 @@ __all__ = [
     "ContainerExited",
     "CriuError",
     "ExistsError",
+    "GVariantError",
     "HelperError",
     "HookError",
     "NetworkError",
@@ -61,6 +62,21 @@ class SpecError(ContainerError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.origin}: {self.problem}"
+
+
+class GVariantError(SpecError):
+    """Text or a value that is not what GVariant's text format can say.
+
+    `column` counts the characters of the text from 1; 0 where it is a value that is wrong.
+    """
+
+    def __init__(self, problem: str, *, origin: str, column: int = 0) -> None:
+        super().__init__(problem, origin=origin)
+        self.column = column
+
+    def __str__(self) -> str:
+        place = f" column {self.column}:" if self.column else ""
+        return f"{self.origin}:{place} {self.problem}"
 
 
 class UnsupportedError(ContainerError, NotImplementedError):

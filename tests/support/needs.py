@@ -19,9 +19,12 @@ from collections.abc import Callable
 
 import pytest
 
-__all__ = ["check_needs", "missing"]
+__all__ = ["SYSTEM_PYTHON", "check_needs", "missing"]
 
 Probe = Callable[[], bool]
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+"""The distribution's: packages that pip cannot build are its."""
 
 
 def read(path: str) -> str:
@@ -100,6 +103,7 @@ PROBES: dict[str, tuple[Probe, str]] = {
     "user": (has_ordinary_user, "an ordinary user with subordinate ids"),
     "compiled": (has_compiled, "the compiled library"),
     "iproute": (lambda: shutil.which("ip") is not None, "ip of iproute2"),
+    "glib": (lambda: works(SYSTEM_PYTHON, "-c", "from gi.repository import GLib"), "GLib's Python bindings"),
     "gcc": (lambda: shutil.which("gcc") is not None, "gcc"),
     "uvloop": (lambda: works(sys.executable, "-c", "import uvloop"), "uvloop"),
     "busybox": (lambda: works("busybox", "true"), "busybox"),

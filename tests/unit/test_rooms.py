@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "aiocontainer"
 LEVELS = {
     "errors": 0,
     "_aio": 0,
+    "gvariant": 0.5,
     "spec": 1,
     "plan": 2,
     "native": 3,
@@ -32,7 +33,7 @@ LEVELS = {
     "cli": 7,
     "__main__": 8,
 }
-PUBLIC = {"errors", "network", "spec"}
+PUBLIC = {"errors", "gvariant", "network", "spec"}
 """Modules that users may import from, besides the package itself."""
 
 DOORS = {
