@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -26,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup(1) would have the programs under test ignore it
     config.addinivalue_line("markers", "may_block(reason): the test itself blocks the event loop")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import encodings.ascii
-import encodings.idna  # noqa: F401 - all while their files can be read
 import os
 import signal
 from asyncio.subprocess import PIPE
@@ -14,8 +12,8 @@ import pytest
 from msgspec.structs import replace
 from support.aside import aside, mount
 from support.guest import mounts_of
+from support.user import become, expose
 
-import aiocontainer.container.joined  # noqa: F401
 from aiocontainer import ContainerError, Mount, Runtime, Spec
 from aiocontainer.spec import Linux, Namespace, rootless_spec
 
@@ -27,16 +25,10 @@ pytestmark = pytest.mark.needs("root", "busybox", "compiled", "userns")
 USER = 1000
 
 
-def become() -> None:
-    """Be an ordinary user: without exec(2), for the interpreter may be where he has no way to."""
-    os.setgroups([])
-    os.setresgid(USER, USER, USER)
-    os.setresuid(USER, USER, USER)
-
-
 async def attempt(state: str, spec: Spec) -> dict[str, Any]:
     """Say what the mount at /data became, or why it is none."""
-    become()
+    expose(os.path.dirname(state))
+    become(USER)
     async with Runtime(state) as runtime:
         try:
             container = await runtime.create(None, spec, stdin=PIPE)

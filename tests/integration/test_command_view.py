@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import encodings.ascii
-import encodings.idna  # noqa: F401 - all while their files can be read
 import os
 import tempfile
 from typing import Any
 
 import pytest
 from support.aside import aside, mount
+from support.user import become, expose
 
-import aiocontainer.plan.hostroot
-import aiocontainer.plan.mountinfo  # noqa: F401
 from aiocontainer import Command, Runtime
 
 USER = 1000
@@ -54,10 +51,9 @@ async def work(state: str, rootfs: str) -> list[str]:
 
 
 async def work_as_user(state: str, rootfs: str) -> list[str]:
-    """Do it as an ordinary user: without exec(2), for the interpreter may be where he has no way to."""
-    os.setgroups([])
-    os.setresgid(USER, USER, USER)
-    os.setresuid(USER, USER, USER)
+    """Do it as an ordinary user."""
+    expose(os.path.dirname(state))
+    become(USER)
     return await work(state, rootfs)
 
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import talk
+from support.user import become, expose
 from talk import output, program, run, send, shell, step
 
 from aiocontainer import native
+from aiocontainer.native import spawner as spawner_module
 from aiocontainer.native._lib import lib
 
 if TYPE_CHECKING:
@@ -286,16 +288,23 @@ def test_user_namespace_with_everything(spawner: native.Spawner) -> None:
     assert float(uptime.split()[0]) > 1000000
 
 
+@pytest.fixture
+def exposed(public_tmp: str) -> Iterator[None]:
+    """Let an ordinary user start the helper."""
+    original = expose(public_tmp)
+    yield
+    spawner_module._HELPER = original  # type: ignore[misc]
+
+
 @root
+@pytest.mark.usefixtures("exposed")
 def test_an_ordinary_user_gets_all_of_it() -> None:
     """The helper's own procfs files belong to the host's root while it is not dumpable."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
+            become(65534)
             ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # dumpable again, as an ordinary process is
             with native.Spawner.start() as spawner:
                 output(spawner, [step("OOM_SCORE", a=500), *OWN_SCORE])
@@ -307,23 +316,25 @@ def test_an_ordinary_user_gets_all_of_it() -> None:
 
 
 @root
+@pytest.mark.usefixtures("exposed")
 def test_the_helper_is_dumpable_only_while_its_maps_are_written(spawner: native.Spawner) -> None:
     """T12: who owns the files in /proc/PID tells; the spawner's are root's all the time."""
     steps = [step("PAUSE", a=lib.PAUSE_MAPS, b=1), step("PAUSE", a=lib.PAUSE_CGROUP), *program("/bin/true")]
     child = os.fork()
     if child == 0:
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(65534, 65534, 65534)
-        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
         owners = []
-        with native.Spawner.start() as own:
-            conversation = send(own, steps, clone_flags=NEWUSER)
-            for _ in range(2):
-                conversation.until(native.REPLY_PAUSED)
-                if not conversation.processes:
-                    conversation.until(native.REPLY_SPAWNED)
-                owners.append(os.stat(f"/proc/{conversation.processes[0].value}/status").st_uid)
-                conversation.proceed()
-                owners.append(os.stat(f"/proc/{own.pid}/status").st_uid)
-        os._exit(0 if owners == [65534, 0, 0, 0] else 1)
+        try:
+            become(65534)
+            ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+            with native.Spawner.start() as own:
+                conversation = send(own, steps, clone_flags=NEWUSER)
+                for _ in range(2):
+                    conversation.until(native.REPLY_PAUSED)
+                    if not conversation.processes:
+                        conversation.until(native.REPLY_SPAWNED)
+                    owners.append(os.stat(f"/proc/{conversation.processes[0].value}/status").st_uid)
+                    conversation.proceed()
+                    owners.append(os.stat(f"/proc/{own.pid}/status").st_uid)
+        finally:
+            os._exit(0 if owners == [65534, 0, 0, 0] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import encodings.ascii
-import encodings.idna  # noqa: F401 - while its file can still be read, see `become`
 import json
 import os
 import sys
@@ -18,6 +16,7 @@ from asyncio.subprocess import DEVNULL
 from typing import Any
 
 from support.guest import status_ids
+from support.user import become, expose
 from support.weak import weaken
 
 from aiocontainer import ContainerError, Runtime, Spec
@@ -46,18 +45,12 @@ async def work(state: str, spec: Spec) -> dict[str, Any]:
         return report
 
 
-def become(user: int, groups: list[int], dumpable: int) -> None:
-    """Change the user for good, without exec(2): the interpreter may be where the user has no way to."""
-    os.setgroups(groups)
-    os.setresgid(user, user, user)
-    os.setresuid(user, user, user)
-    assert ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, dumpable, 0, 0, 0) == 0
-
-
 def main() -> None:
     state, dumpable, *groups = sys.argv[1:]
     weaken()
-    become(USER, [int(group) for group in groups], int(dumpable))
+    expose(os.path.dirname(state))
+    become(USER, [int(group) for group in groups])
+    assert ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, int(dumpable), 0, 0, 0) == 0
     try:
         report = asyncio.run(work(state, Spec.decode(sys.stdin.buffer.read())))
     except ContainerError as exc:
