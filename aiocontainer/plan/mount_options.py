@@ -47,6 +47,8 @@ class Option(Struct, frozen=True):
     """With owners as id maps have them; submounts too if recursive."""
     superblock: str = ""
     """Flag of the whole file system, for fsconfig(2): means nothing on a bind."""
+    does: str = ""
+    """What the other fields do not tell, for the documentation."""
     needs: str = ""
     """Known, but not implemented: what is missing."""
 
@@ -87,16 +89,19 @@ MOUNT_OPTIONS: Final[Mapping[str, Option]] = {
     **{word: Option(propagation=flags) for word, flags in PROPAGATION.items()},
     **dict(_superblock()),
     # MS_SILENT only keeps the kernel's log quiet; i_version is off unless the file system decides.
-    "silent": _NOTHING,
-    "loud": _NOTHING,
-    "noiversion": _NOTHING,
+    "silent": Option(does="nothing: it is about the kernel's log, and fsconfig(2) has no such flag"),
+    "loud": Option(does="nothing"),
+    "noiversion": Option(does="nothing: file systems decide themselves"),
     "iversion": Option(needs="a file system's own option: MS_I_VERSION has no successor in fsconfig(2)"),
     "idmap": Option(idmap=True),
     "ridmap": Option(idmap=True, recursive=True),
-    "tmpcopyup": Option(flags=MOUNT_COPY_UP),
-    "copy-symlink": Option(flags=MOUNT_COPY_LINK | MOUNT_SOURCE_NOFOLLOW),
-    "src-nofollow": Option(flags=MOUNT_SOURCE_NOFOLLOW),
-    "dest-nofollow": Option(flags=MOUNT_TARGET_NOFOLLOW),
+    "tmpcopyup": Option(flags=MOUNT_COPY_UP, does="a tmpfs starts with what it covers"),
+    "copy-symlink": Option(
+        flags=MOUNT_COPY_LINK | MOUNT_SOURCE_NOFOLLOW,
+        does="a source that is a link becomes a link in the container",
+    ),
+    "src-nofollow": Option(flags=MOUNT_SOURCE_NOFOLLOW, does="a link is the source itself"),
+    "dest-nofollow": Option(flags=MOUNT_TARGET_NOFOLLOW, does="a link is the target itself"),
     "z": Option(needs="relabelling"),
     "Z": Option(needs="relabelling"),
 }

@@ -1,6 +1,6 @@
 """OCI documents as frozen values: decode, encode, and the checks that need only the document."""
 
-from .annotations import UNSAFE_ANNOTATIONS
+from .annotations import ANNOTATIONS, UNSAFE_ANNOTATIONS
 from .check import check, check_process, check_resources, problems
 from .decode import decode_features, decode_process, decode_resources, decode_spec, decode_state
 from .default import DEFAULT_CAPABILITIES, DEFAULT_ENV, default_spec, rootless, rootless_spec
@@ -69,6 +69,7 @@ from .seccomp import Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOp
 from .state import ContainerProcessState, State, Status
 
 __all__ = [
+    "ANNOTATIONS",
     "Spec",
     "Root",
     "Mount",

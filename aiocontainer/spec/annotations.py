@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-__all__ = ["SYSTEMD_PROPERTY", "UNSAFE_ANNOTATIONS", "gvariant_text"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ANNOTATIONS", "SYSTEMD_PROPERTY", "UNSAFE_ANNOTATIONS", "gvariant_text"]
 
 SYSTEMD_PROPERTY = "org.systemd.property."  # runc systemd-properties.md
 
 # Whoever may set these, as an image does whose labels become annotations, may weaken isolation or
 # mislead others.  A name that ends with a dot stands for all that begin with it.
-UNSAFE_ANNOTATIONS = (
-    "bundle",  # reserved: engines take it for the path of the bundle
-    "org.criu.config",  # a file of options for a checkpoint
-    SYSTEMD_PROPERTY,  # what the service manager does with the container's unit
-)
+ANNOTATIONS: Mapping[str, str] = {
+    "bundle": "reserved: engines take it for the path of the bundle",
+    "org.criu.config": "a file of options for a checkpoint",
+    SYSTEMD_PROPERTY: "what the service manager does with the container's unit",
+}
+"""Annotations that mean something to a runtime, and what."""
+
+UNSAFE_ANNOTATIONS = tuple(ANNOTATIONS)
 
 # GVariant text, as far as its beginning tells it from a bare word.
 _GVARIANT = re.compile(

@@ -60,6 +60,7 @@ async def owners(runtime: Runtime, spec: Spec) -> dict[str, str]:
     return dict(line.split() for line in done.stdout.decode().splitlines())
 
 
+@pytest.mark.proves("$.mounts[].uidMappings[].*", "$.mounts[].gidMappings[].*")
 async def test_maps_of_the_mount(runtime: Runtime, rootfs: str, data: str) -> None:
     mount = bind(data, "rbind", uid_mappings=MINE, gid_mappings=MINE)
     found = await owners(runtime, with_mount(rootfs, mount))

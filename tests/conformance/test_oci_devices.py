@@ -105,6 +105,7 @@ WANTED = (
 )
 
 
+@pytest.mark.proves("$.linux.devices[].*")
 async def test_devices(runtime: Runtime, rootfs: str) -> None:
     spec = with_linux(Spec.default(["sleep", "60"], rootfs=rootfs), devices=WANTED)
     kinds = {"c": stat.S_ISCHR, "u": stat.S_ISCHR, "b": stat.S_ISBLK, "p": stat.S_ISFIFO}
@@ -187,6 +188,7 @@ async def test_nodes_that_every_container_may_use(runtime: Runtime, rootfs: str)
     assert b"kmsg" not in words
 
 
+@pytest.mark.proves("$.linux.resources.devices[].allow")
 async def test_rule_allows(runtime: Runtime, rootfs: str) -> None:
     """/dev/shm is mounted nodev: the node is one of the specification's own."""
     device = Device(path="/dev/kmsg", type="c", major=1, minor=11)
@@ -196,3 +198,30 @@ async def test_rule_allows(runtime: Runtime, rootfs: str) -> None:
         spec = with_linux(with_rules(rootfs, script, *rules), devices=(device,))
         done = await runtime.run(spec)
         assert done.stdout == output, (rules, done)
+
+
+OTHER_RULES = {
+    "type": DeviceRule(allow=True, type="b", major=1, minor=11, access="rw"),
+    "major": DeviceRule(allow=True, type="c", major=2, minor=11, access="rw"),
+    "minor": DeviceRule(allow=True, type="c", major=1, minor=12, access="rw"),
+    "access": DeviceRule(allow=True, type="c", major=1, minor=11, access="w"),
+}
+
+
+@pytest.mark.proves(
+    "$.linux.resources.devices[].type",
+    "$.linux.resources.devices[].major",
+    "$.linux.resources.devices[].minor",
+    "$.linux.resources.devices[].access",
+)
+@pytest.mark.parametrize("member", OTHER_RULES)
+async def test_rule_is_about_another_device(runtime: Runtime, rootfs: str, member: str) -> None:
+    """What differs in one member allows nothing."""
+    device = Device(path="/dev/kmsg", type="c", major=1, minor=11)
+    script = "(exec 3</dev/kmsg) && echo read; (exec 3>/dev/kmsg) && echo written"
+    for rule, output in (
+        (DeviceRule(allow=True, type="c", major=1, minor=11, access="rw"), b"read\nwritten\n"),
+        (OTHER_RULES[member], b"written\n" if member == "access" else b""),
+    ):
+        spec = with_linux(with_rules(rootfs, script, DENY, rule), devices=(device,))
+        assert (await runtime.run(spec)).stdout == output

@@ -47,6 +47,7 @@ async def test_default_masks(runtime: Runtime, rootfs: str) -> None:
     assert seen > 3
 
 
+@pytest.mark.proves("$.linux.maskedPaths[]")
 async def test_masked(runtime: Runtime, rootfs: str) -> None:
     os.makedirs(f"{rootfs}/srv/directory/inner")
     for name in ("file", "directory/file"):
@@ -73,6 +74,7 @@ async def test_masks_of_directories_share_one_file_system(runtime: Runtime, root
         assert all("ro" in found[path]["options"].split(",") for path in paths)
 
 
+@pytest.mark.proves("$.linux.readonlyPaths[]")
 async def test_readonly(runtime: Runtime, rootfs: str) -> None:
     os.makedirs(f"{rootfs}/srv/inner")
     writable = replace(shell("", rootfs), root=Root(path=rootfs, readonly=False))
@@ -113,6 +115,7 @@ async def test_paths_must_be_absolute(runtime: Runtime, rootfs: str, field: str)
 # The root.
 
 
+@pytest.mark.proves("$.root.readonly")
 @pytest.mark.parametrize("readonly", [True, False])
 async def test_root(runtime: Runtime, rootfs: str, readonly: bool) -> None:
     made = replace(shell("touch /new && echo written", rootfs), root=Root(path=rootfs, readonly=readonly))
@@ -121,6 +124,7 @@ async def test_root(runtime: Runtime, rootfs: str, readonly: bool) -> None:
     assert os.path.exists(f"{rootfs}/new") != readonly
 
 
+@pytest.mark.proves("$.root.path")
 async def test_root_relative_to_the_bundle(
     runtime: Runtime, rootfs: str, bundle: Callable[[Spec], str]
 ) -> None:
@@ -154,6 +158,7 @@ async def test_nothing_of_the_old_root_is_left(runtime: Runtime, rootfs: str, no
     await container.delete(force=True)
 
 
+@pytest.mark.proves("$.linux.rootfsPropagation")
 @pytest.mark.parametrize(
     ("word", "fields"),
     [

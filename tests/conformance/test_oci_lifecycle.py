@@ -64,6 +64,7 @@ def validator(schemas: Path) -> Callable[[dict[str, Any]], None]:
     return validate
 
 
+@pytest.mark.proves("$.ociVersion", "$.annotations{}")
 async def test_state_through_the_lifecycle(
     runtime: Runtime, rootfs: str, bundle: Callable[[Spec], str], validator: Callable[[dict[str, Any]], None]
 ) -> None:

@@ -41,6 +41,7 @@ def sleeper(rootfs: str, *mounts: Mount) -> Spec:
     return Spec.default(["sleep", "60"], rootfs=rootfs).with_mount(*mounts)
 
 
+@pytest.mark.proves("$.mounts[].destination", "$.mounts[].type")
 async def test_default_file_systems(runtime: Runtime, rootfs: str) -> None:
     found = await mounted(runtime, sleeper(rootfs))
     types = {place: found[place]["type"] for place in found if not place.startswith("/proc/")}
@@ -94,6 +95,7 @@ FLAGS = {
 }
 
 
+@pytest.mark.proves("$.mounts[].options[]")
 @pytest.mark.parametrize("word", FLAGS)
 @pytest.mark.parametrize("kind", ["tmpfs", "bind", "rbind"])
 async def test_option(runtime: Runtime, rootfs: str, source: str, word: str, kind: str) -> None:
@@ -142,6 +144,7 @@ def in_private_mounts(runtime: Runtime) -> object:
         assert libc.umount2(path, 2) == 0
 
 
+@pytest.mark.proves("$.mounts[].source")
 async def test_bind_and_rbind(
     runtime: Runtime, rootfs: str, source: str, in_private_mounts: Callable[[str], None]
 ) -> None:

@@ -65,6 +65,7 @@ def holder(type: str) -> Iterator[str]:
         process.stdin.close()
 
 
+@pytest.mark.proves("$.linux.namespaces[].type")
 @pytest.mark.parametrize("type", [*BASE, "user", pytest.param("time", marks=pytest.mark.needs("timens"))])
 async def test_new(runtime: Runtime, guestfs: str, type: str) -> None:
     """No path: a new one, in which exec ends up, too."""
@@ -85,6 +86,7 @@ async def test_absent(runtime: Runtime, guestfs: str, type: str) -> None:
         assert inode(container.pid, type) == inode("self", type)
 
 
+@pytest.mark.proves("$.linux.namespaces[].path")
 @pytest.mark.parametrize("type", ["network", "ipc", "uts", "cgroup", "pid"])
 async def test_path(runtime: Runtime, guestfs: str, type: str) -> None:
     """With a path: that very one, with the right type."""
@@ -152,6 +154,7 @@ async def test_pid_namespace_shows_its_own_processes_only(runtime: Runtime, gues
     assert int(done.stdout) <= 3  # the shell, ls and grep
 
 
+@pytest.mark.proves("$.linux.uidMappings[].*", "$.linux.gidMappings[].*")
 async def test_user_namespace(runtime: Runtime, guestfs: str) -> None:
     made = spec(guestfs, *BASE, "user")
     found = await look(runtime, made)
@@ -163,6 +166,7 @@ async def test_user_namespace(runtime: Runtime, guestfs: str) -> None:
             assert "Uid:\t100000\t100000\t100000\t100000\n" in file
 
 
+@pytest.mark.proves("$.linux.timeOffsets.*.*")
 @pytest.mark.needs("timens")
 async def test_time_offsets(runtime: Runtime, guestfs: str) -> None:
     offsets = TimeOffsets(
@@ -187,6 +191,7 @@ async def test_time_offsets_without_the_namespace(runtime: Runtime, guestfs: str
     assert caught.value.origin.startswith("$.linux.timeOffsets")
 
 
+@pytest.mark.proves("$.hostname", "$.domainname")
 async def test_hostname_and_domainname(runtime: Runtime, guestfs: str) -> None:
     before = os.uname().nodename
     made = replace(spec(guestfs, *BASE), hostname="inside-1", domainname="example.org")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
 
+@pytest.mark.proves("$.process.args[]")
 async def test_args(runtime: Runtime, guestfs: str) -> None:
     words = ["guest", "", "two words", "--flag", "$HOME", "\u00e9\u4e16", "x" * 5000, "\n"]
     done = await runtime.run(Spec.default(["/bin/busybox", "printf", "%s|", *words], rootfs=guestfs))
@@ -63,6 +64,7 @@ async def test_args_are_required(runtime: Runtime, guestfs: str, args: tuple[str
     assert caught.value.origin.startswith("$.process.args")  # type: ignore[attr-defined]
 
 
+@pytest.mark.proves("$.process.env[]")
 async def test_env(runtime: Runtime, guestfs: str) -> None:
     """Exactly what is given; the last of several with one name counts; HOME is added."""
     given = ("PATH=/bin", "A=1", "B=two words", "EMPTY=", "A=2", "EQUALS=a=b")
@@ -91,6 +93,7 @@ async def test_home_that_is_given_stays(runtime: Runtime, guestfs: str) -> None:
     assert [entry for entry in found["env"] if entry.startswith("HOME=")] == ["HOME=/elsewhere"]
 
 
+@pytest.mark.proves("$.process.cwd")
 async def test_cwd(runtime: Runtime, guestfs: str) -> None:
     base = Spec.default([], rootfs=guestfs)
     assert (await look(runtime, with_process(base, cwd="/tmp")))["cwd"] == "/tmp"
@@ -132,6 +135,7 @@ async def test_cwd_that_is_a_file(runtime: Runtime, guestfs: str) -> None:
     assert caught.value.origin == "$.process.cwd"
 
 
+@pytest.mark.proves("$.process.noNewPrivileges")
 @pytest.mark.parametrize("nnp", [True, False, None])
 async def test_no_new_privileges(runtime: Runtime, guestfs: str, nnp: bool | None) -> None:
     spec = with_process(Spec.default(["sleep", "60"], rootfs=guestfs), no_new_privileges=nnp)
@@ -148,6 +152,7 @@ def score(container: Container) -> str:
 LOWER = pytest.mark.needs("resource")
 
 
+@pytest.mark.proves("$.process.oomScoreAdj")
 @pytest.mark.parametrize(
     "value", [pytest.param(-1000, marks=LOWER), pytest.param(-1, marks=LOWER), 0, 500, 1000]
 )
@@ -171,6 +176,7 @@ async def test_oom_score_adj_out_of_range(runtime: Runtime, guestfs: str, value:
     assert caught.value.origin == "$.process.oomScoreAdj"
 
 
+@pytest.mark.proves("$.process.terminal", "$.process.consoleSize.height", "$.process.consoleSize.width")
 async def test_terminal(runtime: Runtime, guestfs: str) -> None:
     """The streams are a terminal of the container's own, of the size that was asked for."""
     size = ConsoleSize(height=40, width=132)

@@ -54,6 +54,7 @@ def fitting(name: str) -> tuple[int, int]:
     return min(soft, most), min(hard, most)
 
 
+@pytest.mark.proves("$.process.rlimits[].type", "$.process.rlimits[].hard", "$.process.rlimits[].soft")
 @pytest.mark.parametrize("name", ROOMY)
 async def test_each(runtime: Runtime, guestfs: str, name: RlimitType) -> None:
     one = spec(guestfs, limit(name, *fitting(name)))

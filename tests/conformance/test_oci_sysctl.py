@@ -32,6 +32,7 @@ GOOD = {
 }
 
 
+@pytest.mark.proves("$.linux.sysctl{}")
 @pytest.mark.parametrize("key", GOOD)
 async def test_set_in_the_container_alone(runtime: Runtime, rootfs: str, key: str) -> None:
     path, value = GOOD[key]

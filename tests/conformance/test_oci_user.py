@@ -15,6 +15,7 @@ pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 
+@pytest.mark.proves("$.process.user.uid", "$.process.user.gid")
 @pytest.mark.parametrize(("uid", "gid"), [(0, 0), (1000, 1000), (1, 0), (0, 1), (65534, 65534), (2**31, 7)])
 async def test_ids(runtime: Runtime, guestfs: str, uid: int, gid: int) -> None:
     spec = Spec.default(["sleep", "60"], rootfs=guestfs).with_user(uid, gid)
@@ -27,6 +28,7 @@ async def test_ids(runtime: Runtime, guestfs: str, uid: int, gid: int) -> None:
         assert (found["uids"], found["gids"]) == ([uid] * 3, [gid] * 3)
 
 
+@pytest.mark.proves("$.process.user.additionalGids[]")
 @pytest.mark.parametrize("groups", [(), (5,), (1, 2, 3, 70000), tuple(range(100, 200))], ids=len)
 async def test_groups(runtime: Runtime, guestfs: str, groups: tuple[int, ...]) -> None:
     spec = Spec.default(["sleep", "60"], rootfs=guestfs).with_user(1000, 1000, additional_gids=groups)
@@ -46,6 +48,7 @@ async def test_id_that_is_not_mapped(runtime: Runtime, guestfs: str) -> None:
     assert caught.value.origin == "$.process.user.uid"
 
 
+@pytest.mark.proves("$.process.user.umask")
 @pytest.mark.parametrize(("umask", "mode"), [(None, "644"), (0, "666"), (0o077, "600"), (0o027, "640")])
 async def test_umask(runtime: Runtime, guestfs: str, umask: int | None, mode: str) -> None:
     spec = with_process(
@@ -81,6 +84,11 @@ async def test_default_capabilities(runtime: Runtime, guestfs: str) -> None:
     }
 
 
+@pytest.mark.proves(
+    "$.process.capabilities.bounding[]",
+    "$.process.capabilities.inheritable[]",
+    "$.process.capabilities.ambient[]",
+)
 async def test_each_set_is_exact(runtime: Runtime, guestfs: str) -> None:
     """For a user whom exec(2) gives nothing: what is ambient is what is left."""
     sets = Capabilities(
@@ -105,6 +113,28 @@ async def test_each_set_is_exact(runtime: Runtime, guestfs: str) -> None:
     assert (await look(runtime, spec))["capabilities"] == expected
     async with runtime.container(spec) as container:
         assert (await look_by_exec(container))["capabilities"] == expected
+
+
+@pytest.mark.proves("$.process.capabilities.permitted[]", "$.process.capabilities.effective[]")
+async def test_sets_before_the_program_is_executed(runtime: Runtime, guestfs: str) -> None:
+    """exec(2) makes new permitted and effective sets; until then they are those of the document."""
+    sets = Capabilities(
+        bounding=("CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW"),
+        permitted=("CAP_CHOWN", "CAP_KILL"),
+        effective=("CAP_CHOWN",),
+    )
+    spec = with_process(Spec.default(["true"], rootfs=guestfs).with_user(1000, 1000), capabilities=sets)
+    container = await runtime.create(None, spec)
+    with open(f"/proc/{container.pid}/status") as file:
+        found = dict(line.rstrip("\n").split(":\t") for line in file if line.startswith("Cap"))
+    await container.delete(force=True)
+    assert {name: int(text, 16) for name, text in found.items()} == {
+        "CapBnd": mask(*sets.bounding),
+        "CapPrm": mask(*sets.permitted),
+        "CapEff": mask(*sets.effective),
+        "CapInh": 0,
+        "CapAmb": 0,
+    }
 
 
 async def test_all_capabilities(runtime: Runtime, guestfs: str) -> None:

@@ -81,6 +81,7 @@ async def look(rootfs: str, propagation: str | None) -> dict[str, Any]:
             }
 
 
+@pytest.mark.proves("$.linux.rootfsPropagation")
 @pytest.mark.parametrize("propagation", RESULTS)
 def test_root_and_what_is_below(rootfs: str, propagation: str | None) -> None:
     found = aside(look, rootfs, propagation)

@@ -109,6 +109,7 @@ async def brought(runtime: Runtime, spec: Spec, kind: str, callbacks: Callbacks 
 # When, where, with what --------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("$.hooks.*[].path")
 async def test_order(runtime: Runtime, spec: Callable[..., Spec], shared: Path) -> None:
     log = shared / "log"
     hooks = {kind: tuple(hook(f"echo {kind} {n} >> {log}") for n in range(2)) for kind in KINDS}
@@ -141,6 +142,7 @@ async def test_order(runtime: Runtime, spec: Callable[..., Spec], shared: Path) 
     ]
 
 
+@pytest.mark.proves("$.annotations{}")
 async def test_state(runtime: Runtime, spec: Callable[..., Spec], shared: Path) -> None:
     """Each gets the document of the specification, with the pid that it can see."""
     container = await runtime.create(ID, spec(**{kind: hook(f"cat > {shared}/{kind}") for kind in KINDS}))
@@ -193,6 +195,7 @@ async def test_who_they_are(runtime: Runtime, spec: Callable[..., Spec], shared:
     assert lines(shared / "user")[:4] == ["1000", "1000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"]
 
 
+@pytest.mark.proves("$.hooks.*[].env[]")
 async def test_environment(
     runtime: Runtime, spec: Callable[..., Spec], shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +259,7 @@ async def test_nothing_of_ours(runtime: Runtime, spec: Callable[..., Spec], shar
         assert words[-1] == ("/" if kind == "start_container" else os.getcwd()), kind
 
 
+@pytest.mark.proves("$.hooks.*[].args[]")
 async def test_argv_is_that_of_the_document(
     runtime: Runtime, spec: Callable[..., Spec], shared: Path
 ) -> None:
@@ -351,6 +355,9 @@ FAILURES: dict[str, tuple[Hook, int | None, bytes]] = {
 }
 
 
+@pytest.mark.proves(
+    "$.hooks.prestart[].timeout", "$.hooks.createRuntime[].timeout", "$.hooks.createContainer[].timeout"
+)
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("kind", AT_CREATE)
 async def test_failure_at_create(
@@ -376,6 +383,7 @@ async def test_failure_at_create(
         await runtime.load(ID)
 
 
+@pytest.mark.proves("$.hooks.startContainer[].timeout", "$.hooks.poststart[].timeout")
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("kind", AT_START)
 async def test_failure_at_start(
@@ -401,6 +409,7 @@ async def test_failure_at_start(
     assert lines(log) == ["first", "poststop"]
 
 
+@pytest.mark.proves("$.hooks.poststop[].timeout")
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_failure_at_poststop(
     runtime: Runtime,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
@@ -12,13 +13,18 @@ import pytest
 from msgspec.structs import replace
 from support import needs
 
-from aiocontainer import BootstrapError, Mount, Spec, UnsupportedError
+from aiocontainer import BootstrapError, Mount, Runtime, Spec, UnsupportedError
+from aiocontainer.container import environment
+from aiocontainer.probe import probe
 from aiocontainer.spec import IDMapping, Namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
-    from aiocontainer import Process, Runtime
+    from support.leaks import Leaks
+
+    from aiocontainer import Process
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
@@ -61,6 +67,8 @@ def confined(rootfs: str, script: str, **changes: Any) -> Spec:
     return replace(spec, process=replace(spec.process, **changes))
 
 
+LABEL = "system_u:object_r:container_file_t:s0"
+
 LOOK = "cat /proc/self/attr/current; touch /tmp/aioc-test-one; touch /tmp/aioc-test-two; ls /tmp"
 
 
@@ -70,6 +78,7 @@ async def output(process: Process) -> list[str]:
     return out.decode().splitlines()
 
 
+@pytest.mark.proves("$.process.apparmorProfile")
 @pytest.mark.needs("apparmor")
 @pytest.mark.parametrize("nnp", [True, False])
 async def test_a_program_is_confined(
@@ -138,6 +147,36 @@ async def test_a_machine_without_the_module(
     with pytest.raises(UnsupportedError) as caught:
         await runtime.create(None, confined(rootfs, "true", **changes))
     assert next(iter(changes.values())) in str(caught.value)
+
+
+@pytest.fixture
+async def believer(monkeypatch: pytest.MonkeyPatch, snap: Leaks, tmp_path: Path) -> AsyncIterator[Runtime]:
+    """A runtime that takes this machine for one with SELinux."""
+    if needs.missing("selinux") is None:
+        pytest.skip("needs a machine without SELinux")
+    monkeypatch.setattr(environment, "probe", lambda: replace(probe(), selinux=True))
+    snap.watch(root := str(tmp_path / "believer"))
+    async with Runtime(root=root) as runtime:
+        yield runtime
+
+
+@pytest.mark.proves("$.process.selinuxLabel")
+async def test_a_label_of_a_process_reaches_the_kernel(believer: Runtime, rootfs: str) -> None:
+    """Which has no module that would take it: nothing runs without what confines it."""
+    with pytest.raises(BootstrapError) as caught:
+        await believer.create(None, confined(rootfs, "true", selinux_label=LABEL))
+    assert (caught.value.origin, caught.value.errno) == ("$.process.selinuxLabel", errno.EINVAL)
+
+
+@pytest.mark.proves("$.linux.mountLabel")
+async def test_a_label_of_mounts_reaches_the_kernel(believer: Runtime, rootfs: str) -> None:
+    """As an option of the file system, which the kernel then knows nothing of."""
+    spec = confined(rootfs, "true")
+    assert spec.linux is not None
+    labelled = replace(spec, linux=replace(spec.linux, mount_label=LABEL))
+    with pytest.raises(BootstrapError, match="context") as caught:
+        await believer.create(None, labelled)
+    assert caught.value.errno == errno.EINVAL
 
 
 async def test_an_exec_on_a_machine_without_the_module(runtime: Runtime, rootfs: str) -> None:

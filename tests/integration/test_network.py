@@ -283,6 +283,7 @@ def shows(text: str, *wanted: str) -> None:
         assert any(each in line for line in lines), (each, lines)
 
 
+@pytest.mark.proves("$.linux.netDevices{}.name")
 def test_a_device_moves_with_addresses_and_routes(apart: Callable[[str], Report]) -> None:
     report = apart("moved")
     addresses, routes, routes6 = report["inside"].split("=\n")

@@ -49,6 +49,7 @@ def take(fake: FakeResctrl, *paths: str) -> list[str]:
     return found
 
 
+@pytest.mark.proves("$.linux.intelRdt.l3CacheSchema", "$.linux.intelRdt.enableMonitoring")
 async def test_from_create_to_delete(shared: Runtime, fake_resctrl: FakeResctrl, rootfs: str) -> None:
     asked = spec(rootfs, l3_cache_schema="L3:0=f", enable_monitoring=True)
     files = ("aioc-test-rdt/tasks", "aioc-test-rdt/mon_groups/aioc-test-rdt/tasks")
@@ -62,6 +63,7 @@ async def test_from_create_to_delete(shared: Runtime, fake_resctrl: FakeResctrl,
     assert not os.path.exists(f"{fake_resctrl.root}/aioc-test-rdt")
 
 
+@pytest.mark.proves("$.linux.intelRdt.closID", "$.linux.intelRdt.memBwSchema")
 async def test_a_shared_group(shared: Runtime, fake_resctrl: FakeResctrl, rootfs: str) -> None:
     fake_resctrl.group("gold")
     await shared.run(spec(rootfs, "true", clos_id="gold", mem_bw_schema="MB:0=100"))
@@ -69,6 +71,15 @@ async def test_a_shared_group(shared: Runtime, fake_resctrl: FakeResctrl, rootfs
     with pytest.raises(SpecError, match="exists, and its MB:0"):
         await shared.create(None, spec(rootfs, clos_id="gold", mem_bw_schema="MB:0=50"))
     assert os.path.isdir(f"{fake_resctrl.root}/gold")
+
+
+@pytest.mark.proves("$.linux.intelRdt.schemata[]")
+@pytest.mark.parametrize("line", ["L3:0=3", "MB:0=70"])
+async def test_lines_of_any_resource(
+    shared: Runtime, fake_resctrl: FakeResctrl, rootfs: str, line: str
+) -> None:
+    async with shared.container(spec(rootfs, schemata=(line,)), id="aioc-test-rdt"):
+        assert fake_resctrl.read("aioc-test-rdt/schemata").startswith(f"{line}\n")
 
 
 async def test_a_creation_that_fails(shared: Runtime, fake_resctrl: FakeResctrl, rootfs: str) -> None:

@@ -68,6 +68,7 @@ async def output(runtime: Runtime, spec: Spec) -> str:
     return (done.stdout + done.stderr).decode()
 
 
+@pytest.mark.proves("$.linux.seccomp.syscalls[].names[]", "$.linux.seccomp.syscalls[].errnoRet")
 @both_times
 async def test_a_call_fails_as_told(runtime: Runtime, rootfs: str, no_new_privs: bool) -> None:
     script = "mkdir /tmp/a; grep -E 'Seccomp:|NoNew' /proc/self/status"
@@ -80,6 +81,7 @@ async def test_a_call_fails_as_told(runtime: Runtime, rootfs: str, no_new_privs:
     assert f"NoNewPrivs:\t{int(no_new_privs)}" in text
 
 
+@pytest.mark.proves("$.linux.seccomp.syscalls[].action")
 @both_times
 async def test_a_call_kills(runtime: Runtime, rootfs: str, no_new_privs: bool) -> None:
     killed = rule("SCMP_ACT_KILL_PROCESS", "mkdir")
@@ -307,6 +309,7 @@ def agent(public_tmp: str) -> Iterator[Agent]:
     agent.close()
 
 
+@pytest.mark.proves("$.linux.seccomp.listenerPath", "$.linux.seccomp.listenerMetadata")
 @both_times
 async def test_an_agent_gets_the_listener(
     runtime: Runtime, rootfs: str, agent: Agent, no_new_privs: bool

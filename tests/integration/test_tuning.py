@@ -67,6 +67,7 @@ SCHEDULERS = [
 ]
 
 
+@pytest.mark.proves("$.process.scheduler.*", "$.process.scheduler.flags[]")
 @pytest.mark.parametrize(("asked", "expected"), SCHEDULERS, ids=[each.policy for each, _ in SCHEDULERS])
 async def test_scheduler(
     groupless: Runtime, guestfs: str, asked: Scheduler, expected: dict[str, Any]
@@ -75,6 +76,7 @@ async def test_scheduler(
     assert {key: found[key] for key in expected} == expected
 
 
+@pytest.mark.proves("$.linux.personality.domain", "$.linux.memoryPolicy.mode", "$.linux.memoryPolicy.nodes")
 async def test_an_exec_is_scheduled_as_its_container(runtime: Runtime, guestfs: str) -> None:
     asked = spec(
         guestfs,
@@ -96,6 +98,7 @@ async def test_an_exec_is_scheduled_as_its_container(runtime: Runtime, guestfs: 
     assert {key: found[key] for key in expected} == expected
 
 
+@pytest.mark.proves("$.process.ioPriority.priority")
 async def test_an_ordinary_user_gets_it_too(groupless: Runtime, guestfs: str) -> None:
     """The privilege is used before it is given up."""
     asked = spec(
@@ -130,6 +133,7 @@ async def test_real_time_without_a_budget(runtime: Runtime, guestfs: str) -> Non
         await runtime.create(None, spec(guestfs, scheduler=Scheduler(policy="SCHED_RR", priority=1)))
 
 
+@pytest.mark.proves("$.process.ioPriority.class")
 async def test_io_priority_and_memory_and_personality(runtime: Runtime, guestfs: str) -> None:
     found = await look(
         runtime,
@@ -143,11 +147,31 @@ async def test_io_priority_and_memory_and_personality(runtime: Runtime, guestfs:
     assert (found["ioprio"] >> 13, found["mempolicy"], found["personality"]) == (3, 3, 0)
 
 
+MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 1 << 15, "MPOL_F_RELATIVE_NODES": 1 << 14}
+
+
+@pytest.mark.proves("$.linux.memoryPolicy.flags[]")
+@pytest.mark.parametrize("flag", MEMORY_FLAGS)
+async def test_flags_of_a_memory_policy(runtime: Runtime, guestfs: str, flag: Any) -> None:
+    asked = spec(guestfs, memory_policy=MemoryPolicy(mode="MPOL_BIND", nodes="0", flags=(flag,)))
+    assert (await look(runtime, asked))["mempolicy"] == 2 | MEMORY_FLAGS[flag]
+
+
+@pytest.mark.proves("$.linux.personality.flags[]")
+async def test_flags_of_a_personality(runtime: Runtime, guestfs: str) -> None:
+    """The specification defines none: whatever it is would be ignored."""
+    asked = spec(guestfs, personality=Personality(domain="LINUX", flags=("ADDR_NO_RANDOMIZE",)))
+    with pytest.raises(SpecError) as caught:
+        await runtime.create(None, asked)
+    assert caught.value.origin == "$.linux.personality.flags[0]"
+
+
 async def test_memory_of_a_node_that_is_not_there(runtime: Runtime, guestfs: str) -> None:
     with pytest.raises(BootstrapError, match="node"):
         await runtime.create(None, spec(guestfs, memory_policy=MemoryPolicy(mode="MPOL_BIND", nodes="63")))
 
 
+@pytest.mark.proves("$.process.execCPUAffinity.initial", "$.process.execCPUAffinity.final")
 async def test_cpus_of_an_exec(runtime: Runtime, guestfs: str) -> None:
     ours = sorted(os.sched_getaffinity(0))
     first, last = str(ours[0]), str(ours[-1])

@@ -3,10 +3,14 @@
    The program of containers in tests: static, and by system calls rather than by files
    where there is a choice, so that it can be trusted in a root of the attacker's.
 
-     guest          tell, and end
-     guest wait     tell, then wait for the end of standard input  */
+     guest                    tell, and end
+     guest wait               tell, then wait for the end of standard input
+     guest call NUMBER [A...] make one system call and print its result, or -errno
+     guest call32 NUMBER      the same as a 32-bit program would, on x86-64
+     guest all [PATH...]      tell everything: mounts, namespaces, /dev, and what is at these paths  */
 
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -320,11 +324,145 @@ asked (int option)
   return value;
 }
 
+/* A system call by its number; the result is what the kernel returned.  */
+static int
+call (char **argv)
+{
+  long args[6] = { 0 };
+  long result;
+
+  for (int i = 0; i < 6 && argv[1 + i] != NULL; i++)
+    args[i] = (long) strtoull (argv[1 + i], NULL, 0);
+  result = syscall (strtol (argv[0], NULL, 0), args[0], args[1], args[2], args[3], args[4], args[5]);
+  printf ("%ld\n", result == -1 ? -(long) errno : result);
+  return 0;
+}
+
+static int
+call32 (char **argv)
+{
+  long result = -ENOSYS;
+
+#ifdef __x86_64__
+  __asm__ volatile ("int $0x80" : "=a" (result) : "0" (strtol (argv[0], NULL, 0)), "b" (0L) : "memory");
+#else
+  (void) argv;
+#endif
+  printf ("%ld\n", result);
+  return 0;
+}
+
+/* All lines of a file, as a list; null if it cannot be read.  */
+static void
+lines (const char *name, const char *path)
+{
+  const char *comma = "";
+  char line[8192];
+  FILE *stream = fopen (path, "re");
+
+  key (name);
+  if (stream == NULL)
+    {
+      fputs ("null", stdout);
+      return;
+    }
+  putchar ('[');
+  for (; fgets (line, sizeof (line), stream) != NULL; comma = ",")
+    {
+      line[strcspn (line, "\n")] = '\0';
+      fputs (comma, stdout);
+      text (line);
+    }
+  fclose (stream);
+  putchar (']');
+}
+
+/* Type and mode, owner, device, target of a link, beginning of a file, and whether it can be written to.  */
+static void
+at_path (const char *path)
+{
+  char content[1024] = "";
+  struct stat st;
+  ssize_t size = -1;
+  int fd;
+
+  text (path);
+  putchar (':');
+  if (lstat (path, &st) < 0)
+    {
+      printf ("{\"error\":%d}", errno);
+      return;
+    }
+  if (S_ISLNK (st.st_mode))
+    size = readlink (path, content, sizeof (content) - 1);
+  else if (S_ISREG (st.st_mode))
+    {
+      fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+      size = read (fd, content, sizeof (content) - 1);
+      close (fd);
+    }
+  printf ("{\"mode\":%u,\"uid\":%u,\"gid\":%u,\"rdev\":[%u,%u],\"writable\":%d,\"content\":", st.st_mode,
+          st.st_uid, st.st_gid, major (st.st_rdev), minor (st.st_rdev),
+          faccessat (AT_FDCWD, path, W_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) == 0);
+  content[size < 0 ? 0 : size] = '\0';
+  text (content);
+  putchar ('}');
+}
+
+/* What is in these directories, not below: its path to what is there.  */
+static void
+directory (const char *name, const char *path, char **more)
+{
+  const char *comma = "";
+  char place[PATH_MAX];
+  struct dirent *entry;
+  DIR *stream = opendir (path);
+
+  key (name);
+  putchar ('{');
+  while (stream != NULL && (entry = readdir (stream)) != NULL)
+    {
+      if (strcmp (entry->d_name, ".") == 0 || strcmp (entry->d_name, "..") == 0)
+        continue;
+      snprintf (place, sizeof (place), "%s/%s", path, entry->d_name);
+      fputs (comma, stdout);
+      at_path (place);
+      comma = ",";
+    }
+  for (; more != NULL && *more != NULL; more++, comma = ",")
+    {
+      fputs (comma, stdout);
+      at_path (*more);
+    }
+  if (stream != NULL)
+    closedir (stream);
+  putchar ('}');
+}
+
+static void
+everything (char **paths)
+{
+  lines ("mountinfo", "/proc/self/mountinfo");
+  lines ("status", "/proc/self/status");
+  lines ("uid_map", "/proc/self/uid_map");
+  lines ("gid_map", "/proc/self/gid_map");
+  lines ("cgroup", "/proc/self/cgroup");
+  lines ("timens_offsets", "/proc/self/timens_offsets");
+  file ("setgroups", "/proc/self/setgroups");
+  directory ("namespaces", "/proc/self/ns", NULL);
+  directory ("dev", "/dev", NULL);
+  directory ("paths", "/proc/self/nothing", paths);
+}
+
 int
 main (int argc, char **argv)
 {
   char byte;
 
+  if (argc > 2 && strcmp (argv[1], "call") == 0)
+    return call (argv + 2);
+  if (argc > 2 && strcmp (argv[1], "call32") == 0)
+    return call32 (argv + 2);
   putchar ('{');
   descriptors (); /* first: nothing of ours is open */
   words ("args", argv);
@@ -345,6 +483,8 @@ main (int argc, char **argv)
   number ("timer_slack", prctl (PR_GET_TIMERSLACK));
   number ("personality", syscall (SYS_personality, 0xffffffffUL));
   file ("oom_score_adj", "/proc/self/oom_score_adj");
+  if (argc > 1 && strcmp (argv[1], "all") == 0)
+    everything (argv + 2);
   puts ("}");
   fflush (stdout);
   if (argc > 1 && strcmp (argv[1], "wait") == 0)
