@@ -9,9 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from pages import PAGES
-
 DOCS = Path(__file__).resolve().parents[1]
+sys.path.append(str(DOCS.parent))  # the tree's own package, unless one is installed
+
+from pages import PAGES  # noqa: E402
 
 
 def main() -> int:
