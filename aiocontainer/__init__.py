@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         StateCorruptError,
         StateError,
         SystemdError,
+        UnitExistsError,
         UnsupportedError,
     )
     from .events import SeccompNotifications, SeccompRequest
@@ -82,6 +83,7 @@ __all__ = [
     "StateCorruptError",
     "StateError",
     "SystemdError",
+    "UnitExistsError",
     "UnsupportedError",
 ]
 

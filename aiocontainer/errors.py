@@ -32,6 +32,7 @@ __all__ = [
     "StateCorruptError",
     "StateError",
     "SystemdError",
+    "UnitExistsError",
     "UnsupportedError",
 ]
 
@@ -229,18 +230,44 @@ class ResctrlError(ContainerError, OSError):
 
 
 class SystemdError(ContainerError, OSError):
-    """The service manager refused or did not answer; `name` is the D-Bus error name."""
+    """The service manager refused, failed or did not answer.
 
-    def __init__(self, operation: str, name: str, message: str, *, unit: str = "") -> None:
-        super().__init__(0, message)
+    `name` is the D-Bus error name, "" where there is none; `result` is how its job ended ("failed",
+    "canceled", "timeout", "dependency", "skipped"); `property` the property that it would not take.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        name: str,
+        message: str,
+        *,
+        unit: str = "",
+        result: str = "",
+        property: str = "",
+        errno: int = 0,
+    ) -> None:
+        super().__init__(errno, message)
         self.operation = operation
         self.name = name
         self.message = message
         self.unit = unit
+        self.result = result
+        self.property = property
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
-        return f"{self.operation}{unit}: {self.message} ({self.name})"
+        name = f" ({self.name})" if self.name else ""
+        return f"{self.operation}{unit}: {self.message}{name}"
+
+
+class UnitExistsError(SystemdError):
+    """A unit of that name is there, and is somebody else's; `state` is its ActiveState."""
+
+    def __init__(self, unit: str, state: str) -> None:
+        name = "org.freedesktop.systemd1.UnitExists"
+        super().__init__("StartTransientUnit", name, f"there is one already, which is {state}", unit=unit)
+        self.state = state
 
 
 class RequestGoneError(ContainerError, LookupError):
