@@ -12,7 +12,6 @@ import errno
 import functools
 import io
 import os
-import random
 import socket
 import stat
 import struct
@@ -295,7 +294,8 @@ async def _connect(address: Address) -> socket.socket:
                 raise _unreachable(address, exc) from exc
         except OSError as exc:
             raise _unreachable(address, exc) from exc
-        await asyncio.sleep(pause_s * random.uniform(1 - _JITTER, 1 + _JITTER))
+        spread = 2 * int.from_bytes(os.urandom(2), "big") / 0xFFFF - 1
+        await asyncio.sleep(pause_s * (1 + _JITTER * spread))
         pause_s *= 2
     raise AssertionError("unreachable")
 

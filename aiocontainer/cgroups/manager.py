@@ -11,6 +11,7 @@ import signal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import SystemdError, UnsupportedError
+from ..gvariant import Variant, convert
 from .bus import GONE, Bus
 from .connection import Call, load_codec
 
@@ -268,7 +269,7 @@ class Manager:
         variant, values = (await load_codec()).variant, []
         for each in properties:
             try:
-                value = variant(each.signature, _plain(each.value))
+                value = convert(Variant(each.signature, each.value), variant)
             except Exception as exc:  # dbus-fast's own
                 raise SystemdError(
                     "set", "", f"{each.name} is no {each.signature!r}: {exc}", property=each.name
@@ -335,13 +336,6 @@ def _named(message: str, properties: Sequence[UnitProperty]) -> list[UnitPropert
     """Find the properties that an error speaks of."""
     words = set(re.findall(r"[A-Za-z]+", message))
     return [each for each in properties if each.name in words]
-
-
-def _plain(value: object) -> object:
-    """Write arrays and structs as dbus-fast wants them."""
-    if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
-    return value
 
 
 def _warn(text: str, *arguments: object) -> None:

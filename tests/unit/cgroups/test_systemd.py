@@ -103,6 +103,7 @@ async def test_life_of_a_unit(tmp_path: Path, kind: str, loop_kind: str) -> None
         await unit.stop()  # gone already
 
 
+@pytest.mark.may_block("hundreds of messages come at once, and both sides are here")
 async def test_many_units_share_one_connection(tmp_path: Path) -> None:
     manager = FakeManager()
     async with PeerServer(manager, tmp_path / "socket", bus=True) as server:
