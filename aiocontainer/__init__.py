@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from .events import SeccompNotifications, SeccompRequest
+    from .farm import Farm, FarmMetrics, Job, JobResult, WarmPool
     from .hooks import Callbacks
     from .oneshot import run
     from .plan.plan import Plan
@@ -58,6 +59,11 @@ __all__ = [
     "Completed",
     "Command",
     "Callbacks",
+    "Farm",
+    "FarmMetrics",
+    "Job",
+    "JobResult",
+    "WarmPool",
     "Plan",
     "SeccompNotifications",
     "SeccompRequest",
@@ -102,6 +108,11 @@ _HOMES: Final = {
     "Completed": "container",
     "Command": "container.source",
     "Callbacks": "hooks",
+    "Farm": "farm",
+    "FarmMetrics": "farm",
+    "Job": "farm",
+    "JobResult": "farm",
+    "WarmPool": "farm",
     "Plan": "plan.plan",
     "SeccompNotifications": "events",
     "SeccompRequest": "events",

@@ -105,9 +105,14 @@ class Process:
         """Wait for the end; any number of waiters get the same status, late ones too."""
         return self._status(await self._exits.wait())
 
-    async def communicate(self, input: bytes | None = None) -> tuple[bytes | None, bytes | None]:
-        """Send *input*, read both outputs to their ends, and wait; None for what is no pipe."""
-        outputs = await self._streams.communicate(input)
+    async def communicate(
+        self, input: bytes | None = None, *, keep_bytes: int | None = None
+    ) -> tuple[bytes | None, bytes | None]:
+        """Send *input*, read both outputs to their ends, and wait; None for what is no pipe.
+
+        With *keep_bytes* no more than so much of the end of each is kept.
+        """
+        outputs = await self._streams.communicate(input, keep_bytes)
         await self.wait()
         return outputs
 

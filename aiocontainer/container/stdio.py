@@ -109,13 +109,15 @@ class Streams:
         for transport in self._transports:
             transport.close()
 
-    async def communicate(self, input: bytes | None = None) -> tuple[bytes | None, bytes | None]:
+    async def communicate(
+        self, input: bytes | None = None, keep_bytes: int | None = None
+    ) -> tuple[bytes | None, bytes | None]:
         """Send *input*, close stdin, and read both outputs to their ends at the same time."""
         async with asyncio.TaskGroup() as group:
             if self.stdin is not None:
                 group.create_task(_feed(self.stdin, input or b""))
-            out = group.create_task(self.stdout.read()) if self.stdout is not None else None
-            err = group.create_task(self.stderr.read()) if self.stderr is not None else None
+            out = group.create_task(_drain(self.stdout, keep_bytes)) if self.stdout is not None else None
+            err = group.create_task(_drain(self.stderr, keep_bytes)) if self.stderr is not None else None
         return out.result() if out else None, err.result() if err else None
 
 
@@ -191,3 +193,15 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
         pass  # the payload does not want it, which is its own affair
     finally:
         stdin.close()
+
+
+async def _drain(stream: asyncio.StreamReader, keep_bytes: int | None) -> bytes:
+    """Read to the end; all of it, or no more than its last *keep_bytes*."""
+    if keep_bytes is None:
+        return await stream.read()
+    kept = bytearray()
+    while chunk := await stream.read(_LIMIT):
+        kept += chunk
+        if len(kept) > keep_bytes:
+            del kept[: len(kept) - keep_bytes]
+    return bytes(kept)
