@@ -13,6 +13,7 @@ import os
 import pwd
 import re
 import resource
+import stat
 from typing import TYPE_CHECKING, Final
 
 from . import native
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from .plan.mountinfo import Hierarchy, Mount
 
-__all__ = ["probe"]
+__all__ = ["has_systemd", "probe"]
 
 IdMap = tuple[tuple[int, int, int], ...]
 
@@ -90,6 +91,14 @@ def probe() -> Host:
         newuidmap=_tool("newuidmap") if may_gain else None,
         newgidmap=_tool("newgidmap") if may_gain else None,
     )
+
+
+def has_systemd() -> bool:
+    """Tell whether systemd is the service manager here: sd_booted(3)."""
+    try:
+        return stat.S_ISDIR(os.lstat("/run/systemd/system").st_mode)
+    except OSError:
+        return False
 
 
 def parse_status(text: bytes) -> dict[str, str]:

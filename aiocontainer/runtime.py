@@ -7,7 +7,7 @@ import contextlib
 import os
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, get_args
 
 from ._aio import finish, in_thread
 from ._features import features
@@ -22,7 +22,7 @@ from .errors import ContainerError, NotFoundError, SpecError, StateCorruptError,
 from .events import SeccompNotifications
 from .plan.compile import compile_plan
 from .plan.options import Options
-from .probe import probe
+from .probe import has_systemd, probe
 from .spec.ids import check_id
 from .store import Store, default_root
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from .container.stdio import Redirect
     from .hooks import Callbacks
+    from .plan.options import CgroupDriver
     from .plan.plan import Plan
     from .spec import Features
 
@@ -45,6 +46,8 @@ Lifetime = Literal["owner", "detached"]
 class Runtime:
     """Creates and finds containers under one state root, as an async context manager.
 
+    *cgroups* says who makes cgroups: we ("cgroupfs", and "auto" as far as we may), systemd as one scope
+    for each container, or we in one scope that systemd has "delegated" to this runtime; or "none".
     *root* None is ``/run/aiocontainer``, or a directory of the user's own.  With *lifetime* "owner"
     containers made here end with the block, and with this process whatever ends it; "detached" ones
     live on.  *hook_environment* is for hooks outside the container that say nothing of an environment:
@@ -59,12 +62,12 @@ class Runtime:
         lifetime: Lifetime = "owner",
         hook_environment: Literal["inherit", "clear"] = "inherit",
     ) -> None:
-        if cgroups in ("systemd", "delegated"):
-            raise UnsupportedError(
-                f"cgroups={cgroups!r}", needs="a later version of aiocontainer", origin="cgroups"
-            )
-        if cgroups not in ("auto", "cgroupfs", "none"):
+        if cgroups not in get_args(CgroupChoice):
             raise SpecError(f"{cgroups!r} is no way to manage cgroups", origin="cgroups")
+        if cgroups in ("systemd", "delegated") and not has_systemd():
+            raise UnsupportedError(
+                f"cgroups={cgroups!r}", needs="systemd as this machine's service manager", origin="cgroups"
+            )
         if lifetime not in ("owner", "detached"):
             raise SpecError(f"{lifetime!r} is no lifetime", origin="lifetime")
         self._root = os.fspath(root) if root is not None else None
@@ -77,6 +80,10 @@ class Runtime:
         self._containers: dict[str, Container] = {}
         self._mine: set[str] = set()
         """Ids of containers that end with this runtime."""
+
+    @property
+    def _driver(self) -> CgroupDriver:
+        return "systemd" if self._cgroups == "systemd" else "cgroupfs"
 
     @property
     def root(self) -> str:
@@ -193,6 +200,7 @@ class Runtime:
             bundle=bundle,
             console=terminal,
             cgroups=cgroups,
+            cgroup_driver=self._driver,
             overlay=overlay,
             own_namespaces=joined.own,
             joined_maps=joined.maps,
@@ -242,7 +250,7 @@ class Runtime:
             if not force:
                 raise
             environment = self._ready()
-            hooking = await finish(lambda: in_thread(lambda: remove_damaged(environment, id)))
+            hooking = await finish(lambda: remove_damaged(environment, id))
             if hooking is not None:
                 await hooking.after_end()
         except NotFoundError:
@@ -270,12 +278,14 @@ class Runtime:
     async def _create(self, id: str | None, source: Source, options: CreateOptions) -> Container:
         environment = self._ready()
         id = check_id(id) if id is not None else f"aioc-{os.urandom(8).hex()}"
+        await environment.prepare()
         created = await Setup(environment, id, source, options).run()
         container = Container(
             environment,
             created.state,
             created.cgroup,
             created.process,
+            unit=created.unit,
             spec=created.spec,
             callbacks=options.callbacks,
             notifications=options.notifications,
@@ -305,6 +315,8 @@ class Runtime:
         return Environment(
             Store(self._root),
             cgroups=self._cgroups != "none",
+            cgroup_driver=self._driver,
+            delegated=self._cgroups == "delegated",
             owned=self._owned,
             hooks_inherit=self._hooks_inherit,
         )
@@ -318,6 +330,7 @@ class Runtime:
             for container in tuple(self._containers.values()):
                 container.close()
             await in_thread(environment.close)
+            await environment.finish()
 
     async def _end_owned(self) -> None:
         owned = [self._containers[id] for id in self._mine]

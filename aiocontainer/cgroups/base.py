@@ -77,6 +77,30 @@ class Hierarchical(ABC):
             raise
         self._is_ours = True
 
+    def adopt(self, pid: int, *, ours: bool = True) -> None:
+        """Take over what the service manager has made around process *pid*, and make what it has not."""
+        done: list[Directory] = []
+        self._is_ours = False
+        try:
+            for directory in self._main_first():
+                if directory.exists():
+                    directory.made = int(ours)  # those above it stay the manager's
+                else:  # v1: a hierarchy that it leaves alone
+                    directory.make()
+                done.append(directory)
+            self._main.claim()
+            self._prepare()
+            for directory in self._all():
+                directory.write("cgroup.procs", str(pid))
+        except BaseException:
+            self._undo(done)
+            raise
+        self._is_ours = True
+
+    def disown(self) -> None:
+        """Reach nothing any more: what is there has become somebody else's."""
+        self._is_ours = False
+
     def _main_first(self) -> list[Directory]:
         return [self._main, *(each for each in self._all() if each is not self._main)]
 
@@ -120,6 +144,10 @@ class Hierarchical(ABC):
         """Open the file through which a process joins one hierarchy; the caller closes it."""
         file = "tasks" if hierarchy else "cgroup.procs"
         return self._directories[hierarchy].open_to_write(file)
+
+    def inode(self) -> int:
+        """Return the inode of the main directory; 0 when it is gone."""
+        return self._main.inode()
 
     def exists(self) -> bool:
         """Tell whether it is there, in any hierarchy."""

@@ -115,13 +115,16 @@ class Directory:
 
     def exists(self) -> bool:
         """Tell whether it is there."""
+        return self.inode() != 0
+
+    def inode(self) -> int:
+        """Return its inode, unique among all cgroups of this boot; 0 when it is not there."""
         try:
-            os.stat(self._name, dir_fd=self._parent(), follow_symlinks=False)
+            return os.stat(self._name, dir_fd=self._parent(), follow_symlinks=False).st_ino
         except FileNotFoundError:
-            return False
+            return 0
         except OSError as exc:
             raise CgroupError(self.path, exc.errno or 0) from exc
-        return True
 
     def open(self) -> OwnedFd:
         """Open the directory; FileNotFoundError."""

@@ -63,6 +63,13 @@ class FakeCgroup:
             raise ExistsError(self.path, what="frozen cgroup")
         self.world[self.path] = self
 
+    def adopt(self, pid: int, *, ours: bool = True) -> None:
+        """Have it, with the process in it."""
+        self.world[self.path] = self
+        self._made = int(ours)
+        if pid not in self.members:
+            self.members.append(pid)
+
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:  # noqa: ARG002
         """Note the rules."""
         self.devices = rules
@@ -79,6 +86,10 @@ class FakeCgroup:
         """Open that of its one hierarchy."""
         return [self.open_tasks("")]
 
+    def inode(self) -> int:
+        """Return a number of this very object."""
+        return id(self.world[self.path]) if self.exists() else 0
+
     def exists(self) -> bool:
         """Tell whether it was made and not removed."""
         return self.path in self.world
@@ -86,6 +97,10 @@ class FakeCgroup:
     def pids(self) -> list[int]:
         """Return the members."""
         return list(self.members) if self.exists() else []
+
+    def disown(self) -> None:
+        """Have nothing to do with what is there."""
+        self.world, self.members = {}, []
 
     def kill(self, signal: int = signal.SIGKILL) -> None:
         """Note the signal."""

@@ -55,6 +55,15 @@ class Cgroup(Protocol):
         nobody else gets it.
         """
 
+    def adopt(self, pid: int, *, ours: bool = True) -> None:
+        """Take over what the service manager has made around process *pid*, and make what it has not.
+
+        The process then is in it in every hierarchy.  *ours* says that it is ours to remove.
+        """
+
+    def disown(self) -> None:
+        """Let nothing that is done to this object reach what is there: it is somebody else's."""
+
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:
         """Let only these devices be used: *rules* in v1, where the last match decides, *program* in v2."""
 
@@ -66,6 +75,12 @@ class Cgroup(Protocol):
 
     def tasks_fds(self) -> list[int]:
         """Open those of all hierarchies, in the order of `paths`; the caller closes them."""
+
+    def inode(self) -> int:
+        """Return the inode of the directory in which members are counted; 0 when it is gone.
+
+        No other cgroup of this boot has the same.
+        """
 
     def exists(self) -> bool:
         """Tell whether it is there, in any hierarchy."""

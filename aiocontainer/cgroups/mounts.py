@@ -13,12 +13,13 @@ from ..errors import CgroupError
 from ..plan.mountinfo import find_hierarchies, parse_mountinfo, parse_own
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
     from ..plan.mountinfo import Hierarchy
 
-__all__ = ["Mounts", "read_hierarchies"]
+__all__ = ["Mounts", "read_hierarchies", "where_is"]
 
 _MOST_FILTERS: Final = 16
 """Most containers share one; the first loaded is given up first."""
@@ -35,6 +36,19 @@ def read_hierarchies() -> dict[str, Hierarchy]:
 
 
 _known = functools.cache(read_hierarchies)
+
+_MANAGED: Final = ("", "name=systemd")
+"""Hierarchies in which the service manager has every unit."""
+
+
+def where_is(pid: int, paths: Mapping[str, str]) -> dict[str, str]:
+    """Return *paths*, where the manager decides it corrected to where it has put process *pid*."""
+    with open(f"/proc/{pid}/cgroup", "rb") as file:
+        own = parse_own(file.read())
+    return {
+        key: _find(key).point.rstrip("/") + own[key] if key in _MANAGED and key in own else path
+        for key, path in paths.items()
+    }
 
 
 class Mounts:

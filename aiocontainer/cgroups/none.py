@@ -33,6 +33,13 @@ class NoCgroup:
     def create(self) -> None:
         """Make nothing."""
 
+    def adopt(self, pid: int, *, ours: bool = True) -> None:  # noqa: ARG002
+        """Refuse."""
+        _refuse("a unit of the service manager")
+
+    def disown(self) -> None:
+        """Do nothing: it never had any."""
+
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:  # noqa: ARG002
         """Refuse rules; without any nothing is asked."""
         if rules:
@@ -49,6 +56,10 @@ class NoCgroup:
     def tasks_fds(self) -> list[int]:
         """Return none."""
         return []
+
+    def inode(self) -> int:
+        """Tell that there is none."""
+        return 0
 
     def exists(self) -> bool:
         """Tell that it does not."""

@@ -31,6 +31,7 @@ from .process import Process, SignalName, signal_number
 from .starting import knock, pass_gate
 from .status import Status, after, require
 from .stdio import Redirects
+from .units import end_unit
 
 if TYPE_CHECKING:
     import os
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from ..cgroups import Cgroup
+    from ..cgroups.systemd import Unit
     from ..console import Pty
     from ..events import SeccompNotifications
     from ..hooks import Callbacks
@@ -89,6 +91,7 @@ class Container:
         cgroup: Cgroup,
         process: Process | None,
         *,
+        unit: Unit | None = None,
         spec: Spec | None = None,
         callbacks: Callbacks | None = None,
         notifications: SeccompNotifications | None = None,
@@ -99,6 +102,7 @@ class Container:
         self._record = state
         self._cgroup = cgroup
         self._process = process
+        self._unit = unit
         self._spec = spec
         self._callbacks = callbacks
         self._left: Hooking | None = None
@@ -509,6 +513,7 @@ class Container:
             hooking = await self._last_hooks(force=force) if self._has_hooks("poststop") else None
             try:
                 await self._end(status)
+                await self._end_unit()
                 await self._locked(self._remove)
                 self._left = hooking
             except NotFoundError:  # somebody else was faster
@@ -539,6 +544,11 @@ class Container:
         except TimeoutError:
             reason = "killed, but its init does not end"
             raise StateError("delete", status=status, id=self.id, reason=reason) from None
+
+    async def _end_unit(self) -> None:
+        record = self._record.cgroup.unit
+        if self._unit is not None:
+            await end_unit(self._unit, self._cgroup, record.inode if record is not None else 0)
 
     def _remove(self, lock: Lock) -> None:
         with lock:

@@ -6,12 +6,16 @@ pays for neither.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from .. import native
+from .._aio import in_thread
 from ..cgroups import Mounts, open_cgroup
 from ..errors import UnsupportedError
 from ..hooks import inherited_environment
@@ -19,11 +23,14 @@ from ..plan.host import CgroupMode
 from ..probe import probe
 from ..store import namespace_inodes
 from .compiled import Compiler
+from .delegation import Delegation
 from .filters import Filters
+from .units import Managers
 
 if TYPE_CHECKING:
     from ..cgroups import Cgroup
     from ..plan.host import Host
+    from ..plan.options import CgroupDriver
     from ..plan.plan import CgroupPlan
     from ..store import Store
 
@@ -41,13 +48,28 @@ _FLOOR = {
 class Environment:
     """Shared by a runtime and its containers; everything but `store` and `owned` blocks at first use."""
 
-    def __init__(self, store: Store, *, cgroups: bool, owned: bool, hooks_inherit: bool = True) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        cgroups: bool,
+        owned: bool,
+        hooks_inherit: bool = True,
+        cgroup_driver: CgroupDriver = "cgroupfs",
+        delegated: bool = False,
+    ) -> None:
+        """With *delegated*, cgroups are made in a scope that the service manager gives us once."""
         self.store = store
+        self.cgroup_driver: CgroupDriver = cgroup_driver
+        self.managers = Managers()
+        self._delegation = Delegation(self.managers) if delegated else None
         self._hooks_inherit = hooks_inherit
         self.cgroups = cgroups
         self.owned = owned
         """Containers die with this process."""
         self._lock = threading.Lock()
+        self._preparing = asyncio.Lock()
+        self._prepared = False
         self._host: Host | None = None
         self._spawner: native.Spawner | None = None
 
@@ -62,6 +84,33 @@ class Environment:
                         raise UnsupportedError("running containers", needs=needs)
                 self._host = host
             return self._host
+
+    async def prepare(self) -> None:
+        """Learn from the service manager what plans depend on, and have it do what is done once."""
+        if self._delegation is not None:
+            await self._prepare_delegation(self._delegation)
+        elif self.cgroup_driver == "systemd" and not self._prepared:
+            host = await in_thread(lambda: self.host)
+            if host.user_manager:
+                cgroup = await self.managers.of(user=True).control_group()
+                self._host = replace(host, user_manager_cgroup=cgroup)
+            self._prepared = True
+
+    async def _prepare_delegation(self, delegation: Delegation) -> None:
+        async with self._preparing:
+            if self._spawner is not None and delegation.serves(self._spawner):
+                return
+            host, spawner = await in_thread(lambda: (self.host, self.spawner))
+            host = await delegation.obtain(spawner, host)
+            with self._lock:
+                self._host = host
+                self.__dict__.pop("compiler", None)  # it knows where cgroups were made until now
+
+    async def finish(self) -> None:
+        """Let go of the service managers, once the helper has ended."""
+        if self._delegation is not None and self.owned:
+            await self._delegation.release()
+        await self.managers.close()
 
     @cached_property
     def namespaces(self) -> dict[str, int]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from ..cgroups import Cgroup
+    from ..store import UnitRecord
 
 __all__ = ["Sources", "birth_cgroup", "cgroup_record"]
 
@@ -118,9 +119,12 @@ def birth_cgroup(cgroup: Cgroup, plan: Plan) -> int:
     return cgroup.dirfd() if "" in cgroup.paths and CgroupTasks("") not in plan.fds else -1
 
 
-def cgroup_record(cgroup: Cgroup) -> CgroupRecord:
+def cgroup_record(cgroup: Cgroup, unit: UnitRecord | None = None) -> CgroupRecord:
     """Return what must be remembered of *cgroup* to find and remove it."""
-    return CgroupRecord(mode=cgroup.mode.value, paths=dict(cgroup.paths), made=dict(cgroup.made))
+    made = dict(cgroup.made)
+    if unit is not None:  # what is above it is the service manager's
+        made = {hierarchy: min(count, 1) for hierarchy, count in made.items()}
+    return CgroupRecord(mode=cgroup.mode.value, paths=dict(cgroup.paths), made=made, unit=unit)
 
 
 def _preserved(number: int) -> int:

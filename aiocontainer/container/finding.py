@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from .. import resctrl
-from .._aio import OwnedFd
+from .._aio import OwnedFd, in_thread
 from ..cgroups import open_cgroup
 from ..errors import SpecError, StateCorruptError, StateError
 from ..events import Exits
@@ -17,12 +18,13 @@ from ..store import boot_id, open_process
 from .container import Container
 from .hooking import Hooking
 from .process import Process
+from .units import end_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..cgroups import Cgroup
-    from ..store import CgroupRecord, Record, State
+    from ..store import CgroupRecord, Lock, Record, State
     from .environment import Environment
 
 __all__ = ["Found", "find", "remove_damaged"]
@@ -41,7 +43,8 @@ class Found:
         process = None
         if self._pidfd is not None:
             process = Process(self._state.pid, Exits(self._pidfd, self._state.pid, made=False), ())
-        return Container(environment, self._state, self._cgroup, process, forget=forget)
+        unit = environment.managers.recorded(self._state.cgroup, self._state.boot_id)
+        return Container(environment, self._state, self._cgroup, process, unit=unit, forget=forget)
 
     def close(self) -> None:
         """Give it up."""
@@ -56,28 +59,56 @@ def find(environment: Environment, id: str) -> Found:
     return Found(state, _recorded_cgroup(state.cgroup, state.boot_id), open_process(state.identity))
 
 
-def remove_damaged(environment: Environment, id: str) -> Hooking | None:
+async def remove_damaged(environment: Environment, id: str) -> Hooking | None:
     """Kill and remove by the write-ahead record alone; without even that, forget the name.
 
     Returns the hooks that are now to be run, as far as they are known.
     """
-    store = environment.store
-    lock = store.lock(id)
-    if lock is None:
-        raise StateError("delete", status="creating", id=id, reason="somebody else is at it")
-    with lock:
-        try:
-            record = store.load_record(id)
-        except StateCorruptError:
-            record = None
-        hooking = None
+    damaged = await in_thread(lambda: _Damaged(environment, id), undo=_Damaged.close)
+    try:
+        await damaged.end_unit()
+        return await in_thread(damaged.remove)
+    finally:
+        damaged.close()
+
+
+class _Damaged:
+    """What can be known of a container without its state, and its lock."""
+
+    def __init__(self, environment: Environment, id: str) -> None:
+        self._environment = environment
+        self._id = id
+        lock = environment.store.lock(id)
+        if lock is None:
+            raise StateError("delete", status="creating", id=id, reason="somebody else is at it")
+        self._lock: Lock = lock
+        self._record: Record | None = None
+        with contextlib.suppress(StateCorruptError):
+            self._record = environment.store.load_record(id)
+
+    async def end_unit(self) -> None:
+        """Stop the unit that was, or was to be, made."""
+        record = self._record
+        if record is None:
+            return
+        unit = self._environment.managers.recorded(record.cgroup, record.boot_id)
+        if unit is not None:
+            await end_unit(unit, _recorded_cgroup(_only_made(record.cgroup), record.boot_id), 0)
+
+    def remove(self) -> Hooking | None:
+        """Remove everything, and last the name."""
+        record, hooking = self._record, None
         if record is not None:
-            hooking = _recorded_hooks(environment, record)
+            hooking = _recorded_hooks(self._environment, record)
             _recorded_cgroup(_only_made(record.cgroup), record.boot_id).remove()
             if record.resctrl is not None and record.boot_id == boot_id():
                 resctrl.remove(record.resctrl)
-        store.remove(id)
+        self._environment.store.remove(self._id)
         return hooking
+
+    def close(self) -> None:
+        """Let others at it."""
+        self._lock.release()
 
 
 def _recorded_hooks(environment: Environment, record: Record) -> Hooking | None:

@@ -8,15 +8,24 @@ import os
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .. import resctrl
 from .. import spec as _spec
 from .._aio import OwnedFd, in_thread, undo
+from ..cgroups import where_is
 from ..errors import HelperError, SpecError
-from ..plan.flags import PAUSE_CONSOLE, PAUSE_CREATED, PAUSE_HOOKS, PAUSE_MAPS, PAUSE_NETWORK
+from ..plan.flags import (
+    PAUSE_CGROUP,
+    PAUSE_CONSOLE,
+    PAUSE_CREATED,
+    PAUSE_HOOKS,
+    PAUSE_MAPS,
+    PAUSE_NETWORK,
+)
 from ..plan.options import Options
 from ..plan.steps import Keyring, Pause, Seccomp
-from ..store import Record, State, boot_id, identify, namespace_inodes, timestamp
+from ..store import Record, State, UnitRecord, boot_id, identify, namespace_inodes, timestamp
 from .bringup import Bringup
 from .fds import Sources, birth_cgroup, cgroup_record
 from .hooking import Hooking, later_hooks
@@ -24,12 +33,14 @@ from .joined import look_at_joined
 from .listener import Destination, late_listener, supervisor
 from .maps import prepare_namespace
 from .source import find_home, load_source
+from .units import end_unit, unit_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import ExitStack
 
     from ..cgroups import Cgroup
+    from ..cgroups.systemd import Unit
     from ..events import SeccompNotifications
     from ..hooks import Callbacks
     from ..network import MovedDevices
@@ -68,6 +79,7 @@ class Created(Struct, frozen=True):
     state: State
     spec: Spec
     cgroup: Cgroup
+    unit: Unit | None
     process: Process
     warnings: tuple[str, ...]
     """What was accepted, but may not be what was meant."""
@@ -88,6 +100,7 @@ class Setup:
         self._destination: Destination | None = None
         self._lock: Lock | None = None
         self._cgroup: Cgroup | None = None
+        self._unit: Unit | None = None
         self._resctrl: ResctrlGroup | None = None
         self._moved: MovedDevices | None = None
         self._spec: Spec
@@ -100,10 +113,10 @@ class Setup:
     async def run(self) -> Created:
         """Do it all; on failure or cancellation nothing is left."""
         try:
-            state = await in_thread(self._create, interrupt=self._up.interrupt)
-            while state is None:
-                await self._run_hooks()
-                state = await in_thread(self._go_on, interrupt=self._up.interrupt)
+            met = await in_thread(self._create, interrupt=self._up.interrupt)
+            while not isinstance(met, State):
+                met = await self._attend(met)
+            state = met
             process = await self._up.process(self._args)
         except BaseException as exc:
             await undo(exc, self._undo)
@@ -116,7 +129,7 @@ class Setup:
         self._lock.release()
         if self._moved is not None:
             self._moved.close()
-        return Created(state, self._spec, self._cgroup, process, self._plan.warnings)
+        return Created(state, self._spec, self._cgroup, self._unit, process, self._plan.warnings)
 
     @property
     def _args(self) -> tuple[str, ...]:
@@ -124,19 +137,21 @@ class Setup:
 
     # In a thread ------------------------------------------------------------------------------------
 
-    def _create(self) -> State | None:
-        """Send the plan, and go on to the first pause for hooks: None; or else to the end."""
+    def _create(self) -> State | int:
+        """Send the plan, and go on to the first pause that the loop attends to; or else to the end."""
         self._prepare()
         self._environment.store.save_config(self._id, self._config)  # while the helper works
         self._identity = self._identify_early()
         return self._go_on()
 
-    def _go_on(self) -> State | None:
-        """Do the parent's part at each pause; None at one for hooks.  Then make the state durable."""
-        is_created = self._bootstrap()
+    def _go_on(self) -> State | int:
+        """Do the parent's part at each pause; one for the loop is returned.  Then make the state durable."""
+        met = self._bootstrap()
+        if met == PAUSE_CGROUP:
+            return met
         launched = self._up.launched()
-        if not is_created:
-            return None
+        if met != PAUSE_CREATED:
+            return met
         identity = self._identity
         if identity is None or identity.pid != launched.pid:
             identity = identify(launched.pid, launched.pidfd.fileno())
@@ -158,30 +173,64 @@ class Setup:
         spawner = self._environment.spawner
         cgroup = self._environment.cgroup(self._plan.cgroup)
         cgroup.survey()
+        unit = self._planned_unit(cgroup)
         group = self._survey_resctrl()
         record = Record(
             id=self._id,
             bundle=self._bundle,
             boot_id=boot_id(),
-            cgroup=cgroup_record(cgroup),
+            cgroup=cgroup_record(cgroup, unit),
             resctrl=group,
         )
         self._lock = self._environment.store.create(self._id, record.encode())
         self._cgroup = cgroup
-        cgroup.create()
+        if self._unit is None:
+            cgroup.create()
         if group is not None:
             resctrl.create(group)
             self._resctrl = group
-        if self._plan.cgroup is not None and self._plan.cgroup.devices is not None:
-            cgroup.set_devices(self._plan.cgroup.devices, self._plan.cgroup.device_filter)
+        if self._unit is None:
+            self._limit(cgroup)
         self._up.send(
             spawner,
             self._plan,
             compiled.wire,
             self._sources,
-            cgroup_fd=birth_cgroup(cgroup, self._plan),
+            cgroup_fd=birth_cgroup(cgroup, self._plan) if self._unit is None else -1,
             owned=self._environment.owned,
         )
+
+    def _planned_unit(self, cgroup: Cgroup) -> UnitRecord | None:
+        """Return what is written down of the unit before it is made: nothing of one that is there."""
+        if self._plan.cgroup is None or self._plan.cgroup.unit is None:
+            return None
+        plan = self._plan.cgroup.unit
+        self._unit = self._environment.managers.unit(plan)
+        return UnitRecord(name=plan.name, user=plan.user) if cgroup.inode() == 0 else None
+
+    def _enter_unit(self) -> None:
+        """Complete what the service manager has made around the first process, and let that go on."""
+        assert self._unit is not None
+        assert self._cgroup is not None
+        assert self._plan.cgroup is not None
+        pid, paths = self._up.launch.born().pid, self._plan.cgroup.paths
+        actual = paths if self._unit.is_slice else where_is(pid, paths)
+        if actual != paths:
+            self._cgroup.close()
+            self._cgroup = self._environment.cgroup(replace(self._plan.cgroup, paths=actual))
+        self._cgroup.adopt(pid, ours=self._unit.is_ours)
+        self._limit(self._cgroup)
+        self._up.launch.channel.proceed()
+
+    def _limit(self, cgroup: Cgroup) -> None:
+        """Set limits before anything that the container brings is looked at."""
+        plan = self._plan.cgroup
+        if plan is not None and plan.devices is not None:
+            cgroup.set_devices(plan.devices, plan.device_filter)
+
+    def _go_on_in_unit(self) -> State | int:
+        self._enter_unit()
+        return self._go_on()
 
     def _connect(self) -> None:
         """Reach whoever answers for the filter, if that is loaded before "created"."""
@@ -218,7 +267,7 @@ class Setup:
             starttime=identity.starttime,
             pidfd_inode=identity.pidfd_inode,
             namespaces=self._own_namespaces(identity.pid),
-            cgroup=cgroup_record(self._cgroup),
+            cgroup=cgroup_record(self._cgroup, unit_record(self._unit, self._cgroup)),
             resctrl=self._resctrl,
             rootless=not self._environment.host.privileged,
             annotations=dict(self._spec.annotations or {}),
@@ -238,6 +287,7 @@ class Setup:
             no_pivot=options.no_pivot,
             no_new_keyring=options.no_new_keyring,
             cgroups=self._environment.cgroups,
+            cgroup_driver=self._environment.cgroup_driver,
             overlay=overlay,
             console=bool(process and process.terminal),
             stdio_owner=options.redirects.pipes,
@@ -287,13 +337,13 @@ class Setup:
             "netDevices": {device.host: device.name for device in self._plan.devices},
         }
 
-    def _bootstrap(self) -> bool:
-        """Do the parent's part at each pause, up to the last before the gate, or to one for hooks: False."""
+    def _bootstrap(self) -> int:
+        """Do the parent's part at each pause, up to the last before the gate, or to one for the loop."""
         channel = self._up.launch.channel
         while True:
             step = channel.paused()
-            if isinstance(step, Pause) and step.kind in (PAUSE_CREATED, PAUSE_HOOKS):
-                return step.kind == PAUSE_CREATED
+            if isinstance(step, Pause) and step.kind in (PAUSE_CREATED, PAUSE_HOOKS, PAUSE_CGROUP):
+                return step.kind
             self._meet(step)
             channel.proceed()
 
@@ -342,6 +392,15 @@ class Setup:
         environment = self._environment.hook_environment()
         return Hooking(self._spec, self._id, self._bundle, self._options.callbacks, environment)
 
+    async def _attend(self, met: int) -> State | int:
+        """Do at a pause what has to be waited for, and go on."""
+        if met == PAUSE_CGROUP:
+            assert self._unit is not None
+            await self._unit.start(self._up.launch.born().pid)
+            return await in_thread(self._go_on_in_unit, interrupt=self._up.interrupt)
+        await self._run_hooks()
+        return await in_thread(self._go_on, interrupt=self._up.interrupt)
+
     async def _run_hooks(self) -> None:
         """Run those outside; those inside are waited for here too, where they keep no thread waiting."""
         await self._hooking.before_pivot(self._up.launched().pid)
@@ -354,7 +413,19 @@ class Setup:
         await self._up.undo()
         if self._options.notifications is not None:
             self._options.notifications.close()
+        await self._undo_unit()
         await in_thread(self._discard)
+
+    async def _undo_unit(self) -> None:
+        """Stop the unit; one that cannot be stopped is still found by its record."""
+        if self._unit is None or self._cgroup is None or not self._unit.is_ours:
+            return
+        try:
+            await end_unit(self._unit, self._cgroup, 0)
+        except BaseException:
+            assert self._lock is not None
+            self._lock.release()
+            raise
 
     def _discard(self) -> None:
         """Last comes the record: what could not be removed can still be found by it."""

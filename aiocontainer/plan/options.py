@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from .plan import IdMaps
 
-__all__ = ["ExecOptions", "Options"]
+__all__ = ["CgroupDriver", "ExecOptions", "Options"]
+
+CgroupDriver: TypeAlias = Literal["cgroupfs", "systemd"]
 
 
 class StdioOptions(Struct, frozen=True, kw_only=True):
@@ -41,7 +43,7 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     no_new_keyring: bool = False
     cgroups: bool = True
     """False: no cgroup at all, whatever the specification says."""
-    cgroup_driver: Literal["cgroupfs", "systemd"] = "cgroupfs"
+    cgroup_driver: CgroupDriver = "cgroupfs"
     """Who makes the cgroup: we, or the service manager as one of its units."""
     overlay: bool = False
     """`root.path` stays as it is: it lies under a throw-away overlay.  An ordinary user's kernel may

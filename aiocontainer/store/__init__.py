@@ -25,7 +25,7 @@ from .. import native
 from ..errors import ContainerError, ExistsError, NotFoundError, SpecError, StateCorruptError, StateError
 from ..spec.ids import check_id
 from .cache import Cache, default_cache
-from .documents import CgroupRecord, Record, State, decode_record, decode_state, timestamp
+from .documents import CgroupRecord, Record, State, UnitRecord, decode_record, decode_state, timestamp
 from .files import (
     DIRECTORY,
     check_root,
@@ -52,6 +52,7 @@ __all__ = [
     "State",
     "Store",
     "StoreError",
+    "UnitRecord",
     "boot_id",
     "default_cache",
     "default_root",

@@ -12,7 +12,15 @@ from ..errors import StateCorruptError
 from ..plan.resctrl import ResctrlGroup  # noqa: TC001 - msgspec reads the annotations
 from .identity import Identity
 
-__all__ = ["CgroupRecord", "Record", "State", "decode_record", "decode_state", "timestamp"]
+__all__ = [
+    "CgroupRecord",
+    "Record",
+    "State",
+    "UnitRecord",
+    "decode_record",
+    "decode_state",
+    "timestamp",
+]
 
 VERSION: Final = 1
 """Of our files; raised only when an older reader would misunderstand a newer file."""
@@ -21,6 +29,16 @@ T = TypeVar("T")
 
 _Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Pid = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class UnitRecord(Struct, frozen=True, kw_only=True):
+    """The unit whose cgroup it is, and the service manager that has it."""
+
+    name: str
+    user: bool = False
+    """The owner's own manager; else the machine's."""
+    inode: _Natural = 0
+    """Of the cgroup: the manager removes it when it is empty, and the name may come back; 0: not known."""
 
 
 class CgroupRecord(Struct, frozen=True, kw_only=True):
@@ -32,6 +50,8 @@ class CgroupRecord(Struct, frozen=True, kw_only=True):
     """Hierarchy to absolute directory."""
     made: dict[str, _Natural] = {}
     """Hierarchy to how many directories, from the last one up, we made and will remove."""
+    unit: UnitRecord | None = None
+    """To be stopped with the container; None where the cgroup is ours alone."""
 
 
 class Record(Struct, frozen=True, kw_only=True):
