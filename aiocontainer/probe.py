@@ -30,6 +30,7 @@ __all__ = ["has_systemd", "probe"]
 
 IdMap = tuple[tuple[int, int, int], ...]
 
+_SYSTEMD_DIRECTORIES: Final = ("/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd")
 _MAX_SUBID_BYTES: Final = 1 << 20
 _AT_FDCWD: Final = -100
 _MFD_EXEC: Final = 0x10
@@ -85,6 +86,9 @@ def probe() -> Host:
         cgroup_delegated=_may_make_cgroups(mode, hierarchies),
         cgroup_controllers=_controllers(mode, hierarchies),
         hugepage_sizes=frozenset(filter(None, map(parse_hugepage, _list("/sys/kernel/mm/hugepages")))),
+        systemd=_systemd(),
+        init_cgroup=_init_cgroup(mounts),
+        user_manager=os.geteuid() != 0 or not _shares_user_namespace_with_init(),
         resctrl=find_resctrl(mounts),
         subuid=_subordinate("/etc/subuid"),
         subgid=_subordinate("/etc/subgid"),
@@ -192,6 +196,54 @@ def parse_hugepage(name: str) -> str | None:
     while size >= 1024 and unit < 2:
         size, unit = size // 1024, unit + 1
     return f"{size}{('KB', 'MB', 'GB')[unit]}"
+
+
+def _systemd() -> int:
+    """Return the version of the service manager: 0, none runs; -1, nothing tells it.
+
+    By the name of its library: asking itself takes a bus, and whoever has one knows better then.
+    """
+    if not stat.S_ISDIR(_mode("/run/systemd/system")):  # sd_booted(3)
+        return 0
+    places = [f"/usr/lib/{name}/systemd" for name in _list("/usr/lib") if "-linux-" in name]
+    names = [name for place in (*_SYSTEMD_DIRECTORIES, *places) for name in _list(place)]
+    return max(map(parse_systemd_library, names), default=-1)
+
+
+def parse_systemd_library(name: str) -> int:
+    """Return the version in ``libsystemd-shared-252.so``; -1 for other names."""
+    match = re.match(r"libsystemd-shared-([0-9]{1,4})\b", name)
+    return int(match[1]) if match is not None else -1
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0
+
+
+def _init_cgroup(mounts: Iterable[Mount]) -> dict[str, str]:
+    """Return where PID 1 is in each hierarchy, or rather its manager: it has a scope for itself."""
+    try:
+        found = find_hierarchies(mounts, parse_own(_read("/proc/1/cgroup")))
+    except OSError:  # /proc may hide it.  proc(5) hidepid
+        return {}
+    return {key: manager_cgroup(hierarchy.own) for key, hierarchy in found.items()}
+
+
+def manager_cgroup(own: str) -> str:
+    """Return the cgroup below which a manager makes its units, for the one that it is in itself."""
+    return own.removesuffix("/init.scope") or "/"
+
+
+def _shares_user_namespace_with_init() -> bool:
+    """Tell whether PID 1 is of our user namespace: if not, our root is an ordinary user to its manager."""
+    try:
+        own, init = (os.stat(f"/proc/{pid}/ns/user") for pid in ("self", "1"))
+    except OSError:  # it belongs to somebody above us
+        return False
+    return os.path.samestat(own, init)
 
 
 def _has_apparmor() -> bool:

@@ -21,8 +21,8 @@ any other array                list
 
 from ..errors import GVariantError
 from .parser import MAX_BYTES, parse
-from .types import MAX_DEPTH, dbus_problem
-from .values import Just, Variant, convert
+from .types import MAX_DEPTH
+from .values import Just, Variant, convert, dbus_problem
 from .writer import format  # noqa: A004 - says what it does, as `json.dumps` does not
 
 __all__ = [

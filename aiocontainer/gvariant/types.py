@@ -14,10 +14,10 @@ __all__ = [
     "KEYWORDS",
     "MAX_DEPTH",
     "Type",
-    "dbus_problem",
     "is_object_path",
     "is_signature",
     "parse_type",
+    "signature_problem",
     "type_text",
 ]
 
@@ -137,7 +137,7 @@ def is_signature(text: str) -> bool:
     return len(text) <= _MAX_SIGNATURE
 
 
-def dbus_problem(signature: str) -> str:
+def signature_problem(signature: str) -> str:
     """Return why D-Bus cannot carry a value of this type; empty if it can."""
     if len(signature) > _MAX_SIGNATURE:
         return f"a signature of more than {_MAX_SIGNATURE} bytes"

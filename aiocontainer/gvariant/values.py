@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from .types import parse_type
+from .types import parse_type, signature_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .types import Type
 
-__all__ = ["Just", "Variant", "convert", "depth"]
+__all__ = ["Just", "Variant", "convert", "dbus_problem", "depth"]
 
 
 class Variant(Struct, frozen=True):
@@ -40,6 +40,15 @@ def convert(variant: Variant, make: Callable[[str, Any], Any]) -> Any:
     With *make* the class of a D-Bus library this gives what that library sends.
     """
     return _convert(parse_type("v"), variant, make)
+
+
+def dbus_problem(variant: Variant) -> str:
+    """Return why a message of D-Bus cannot carry the value; empty if it can."""
+    signatures: list[str] = []
+    convert(variant, lambda signature, _: signatures.append(signature))
+    problems = [signature_problem(signature) for signature in signatures]
+    problems += ["a descriptor, which a text cannot pass" for signature in signatures if "h" in signature]
+    return next(filter(None, problems), "")
 
 
 def _convert(type: Type, value: Any, make: Callable[[str, Any], Any]) -> Any:

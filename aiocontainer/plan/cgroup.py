@@ -39,12 +39,12 @@ def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: b
         if asked is not None:
             raise UnsupportedError("a limit", needs="a cgroup, and none was wanted", origin=asked)
         return None
-    path = linux.cgroups_path
-    if path.count(":") == _SYSTEMD_FIELDS - 1 and not path.startswith("/"):
+    path, by_manager = linux.cgroups_path, options.cgroup_driver == "systemd"
+    if path.count(":") == _SYSTEMD_FIELDS - 1 and not path.startswith("/") and not by_manager:
         raise UnsupportedError(
             "a path of slice:prefix:name", needs="the systemd cgroup driver", origin=ORIGIN
         )
-    if host.cgroup_mode is CgroupMode.NONE or not host.cgroup_delegated:
+    if not by_manager and (host.cgroup_mode is CgroupMode.NONE or not host.cgroup_delegated):
         for what, origin in (("a cgroup of its own", ORIGIN if path else None), ("a limit", asked)):
             if origin is not None:
                 raise UnsupportedError(what, needs=_delegation(host, options), origin=origin)
@@ -54,10 +54,10 @@ def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: b
         rules = device_rules(linux, v1=host.cgroup_mode is CgroupMode.V1)
     return CgroupPlan(
         mode=host.cgroup_mode,
-        paths=cgroup_paths(path, host, options),
+        paths={} if by_manager else cgroup_paths(path, host, options),
         devices=rules,
         device_filter=device_filter(rules) if rules and host.cgroup_mode is CgroupMode.V2 else b"",
-        explicit=bool(path),
+        explicit=bool(path) or by_manager,
         limits=cgroup_limits(resources, host, RESOURCES),
     )
 
@@ -104,8 +104,11 @@ def _directory(mount: str, base: str, name: str) -> str:
 
 
 def cgroup_steps(draft: Draft) -> Iterator[Step]:
-    """Yield the steps that enter the cgroups of v1; cgroup2 is where the process is born."""
-    if draft.cgroup is not None:
+    """Yield the steps that enter the cgroups of v1; cgroup2 is where the process is born.
+
+    Into the cgroups of a unit it is moved by others, at a pause.
+    """
+    if draft.cgroup is not None and draft.cgroup.unit is None:
         yield from join_steps(draft.cgroup.paths, ORIGIN, draft.pass_fd)
 
 

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ..errors import SpecError, UnsupportedError
-from ..spec import at, check, sysctl_path
+from ..spec import SYSTEMD_PROPERTY, at, check, sysctl_path
+from .cgroup import ORIGIN as CGROUPS_PATH
 from .cgroup import RESOURCES, cgroup_paths, cgroup_plan, cgroup_steps
 from .draft import Draft
-from .flags import CLONE_NEWUSER, PAUSE_CREATED, WIRE_MAX_FDS, WIRE_MAX_MOUNTS, WIRE_MAX_STEPS
+from .flags import (
+    CLONE_NEWUSER,
+    PAUSE_CGROUP,
+    PAUSE_CREATED,
+    WIRE_MAX_FDS,
+    WIRE_MAX_MOUNTS,
+    WIRE_MAX_STEPS,
+)
 from .hooks import outside_hooks, start_steps
 from .labels import key_steps, procfs_steps
 from .last_calls import check_last_calls
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
     from ..spec import Process, Spec
     from .host import Host
     from .options import Options
-    from .plan import PlanFd
+    from .plan import CgroupPlan, PlanFd
     from .resctrl import ResctrlGroup
     from .steps import Rlimit, Step
 
@@ -49,6 +57,7 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
     check_terminal(process, options, "$.process")
     draft = Draft(spec, process, host, options)
     draft.cgroup = cgroup_plan(draft.linux, host, options, user_namespace=draft.namespaces.has("user"))
+    draft.cgroup = _unit(draft)
     if draft.cgroup is not None and draft.linux.resources is not None:
         draft.warnings.extend(limit_warnings(draft.linux.resources, host, RESOURCES))
     payload = Payload(
@@ -65,7 +74,7 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
     born_mapped = bool(draft.namespaces.birth & CLONE_NEWUSER)
     group = resctrl_group(draft.linux.intel_rdt, host, options)
     beforehand = raised if draft.namespaces.has("user") and not born_mapped else ()
-    steps = (*_resctrl(draft, group), *_steps(draft, payload, beforehand))
+    steps = (*_move(draft), *_resctrl(draft, group), *_steps(draft, payload, beforehand))
     check_last_calls(steps)
     check_size(steps, draft.fds)
     return Plan(
@@ -90,10 +99,9 @@ def renamed(plan: Plan, spec: Spec, host: Host, options: Options) -> Plan:
     """
     moved: dict[str, str] = {}
     cgroup = plan.cgroup
-    if cgroup is not None:
-        paths = cgroup_paths(spec.linux.cgroups_path if spec.linux else "", host, options)
-        moved = {path: paths[hierarchy] for hierarchy, path in cgroup.paths.items()}
-        cgroup = replace(cgroup, paths=paths)
+    if plan.cgroup is not None and cgroup is not None:
+        cgroup = _renamed_cgroup(cgroup, spec.linux.cgroups_path if spec.linux else "", host, options)
+        moved = {path: cgroup.paths[hierarchy] for hierarchy, path in plan.cgroup.paths.items()}
     group = resctrl_group(spec.linux.intel_rdt if spec.linux else None, host, options)
     if group is not None and plan.resctrl is not None:
         moved |= zip(plan.resctrl.task_files, group.task_files, strict=True)
@@ -106,6 +114,14 @@ def renamed(plan: Plan, spec: Spec, host: Host, options: Options) -> Plan:
 
 _NAMED = (Bind, Hook, Keyring)
 """Steps in which the id can show."""
+
+
+def _renamed_cgroup(cgroup: CgroupPlan, path: str, host: Host, options: Options) -> CgroupPlan:
+    if cgroup.unit is None:
+        return replace(cgroup, paths=cgroup_paths(path, host, options))
+    from .unit_plan import renamed_unit
+
+    return renamed_unit(cgroup, path, host, options)
 
 
 def _renamed_step(step: Step, id: str, moved: Mapping[str, str]) -> Step:
@@ -133,6 +149,30 @@ def check_size(steps: Sequence[Step], fds: Sequence[PlanFd]) -> None:
         raise UnsupportedError(f"{mounts} mounts", needs=f"at most {WIRE_MAX_MOUNTS}", origin="$.mounts")
     if len(fds) > WIRE_MAX_FDS:
         raise UnsupportedError(f"passing {len(fds)} descriptors", needs=f"at most {WIRE_MAX_FDS}", origin="$")
+
+
+def _unit(draft: Draft) -> CgroupPlan | None:
+    """Return the cgroup as the driver makes it; only the service manager's has properties."""
+    by_manager = draft.options.cgroup_driver == "systemd"
+    if draft.cgroup is not None and by_manager:
+        from .unit_plan import with_unit  # what other containers need not load
+
+        cgroup, warnings = with_unit(draft.cgroup, draft.spec, draft.linux, draft.host, draft.options)
+        draft.warnings.extend(warnings)
+        return cgroup
+    if draft.options.systemd_properties:
+        raise UnsupportedError(
+            "a property of a unit", needs="the systemd cgroup driver", origin="systemd_properties"
+        )
+    asked = (key for key in draft.spec.annotations if key.startswith(SYSTEMD_PROPERTY))
+    draft.warnings.extend(f"{at('$.annotations', key)}: ignored, it is for units of systemd" for key in asked)
+    return draft.cgroup
+
+
+def _move(draft: Draft) -> Iterator[Step]:
+    """Yield the pause at which the manager takes the process into its unit: limits hold from there on."""
+    if draft.cgroup is not None and draft.cgroup.unit is not None:
+        yield Pause(CGROUPS_PATH, PAUSE_CGROUP)
 
 
 def _resctrl(draft: Draft, group: ResctrlGroup | None) -> Iterator[Step]:

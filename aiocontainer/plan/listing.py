@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .plan import CgroupPlan, IdMaps, Plan
     from .resctrl import ResctrlGroup
+    from .unit import UnitPlan
 
 __all__ = ["plan_listing"]
 
@@ -90,9 +91,20 @@ def _cgroup(cgroup: CgroupPlan) -> list[str]:
     rules = [f"    {rule}" for rule in cgroup.devices or ()]
     limits = [_line("   ", str(limit), limit.origin) for limit in cgroup.limits]
     return [
+        *(_unit(cgroup.unit) if cgroup.unit is not None else ()),
         *_section(f"cgroup ({cgroup.mode.value})", paths),
         *_section("limits", limits),
         *_section("devices", rules),
+    ]
+
+
+def _unit(unit: UnitPlan) -> list[str]:
+    manager = "our user's" if unit.user else "the machine's"
+    start = [_line("   ", str(each), each.origin) for each in unit.properties]
+    later = [_line("   ", str(each), each.origin) for each in unit.resources]
+    return [
+        *_section(f"unit, made by {manager} service manager", [f"    {unit.name} in {unit.slice}", *start]),
+        *_section("set once it has started", later),
     ]
 
 

@@ -45,6 +45,10 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     """False: no cgroup at all, whatever the specification says."""
     cgroup_driver: CgroupDriver = "cgroupfs"
     """Who makes the cgroup: we, or the service manager as one of its units."""
+    systemd_properties: tuple[tuple[str, str], ...] = ()
+    """Of that unit: name and GVariant text each."""
+    property_policy: Literal["careful", "untrusted", "any"] = "careful"
+    """Which annotations for the unit are taken: all but dangerous ones, only safe ones, or any."""
     overlay: bool = False
     """`root.path` stays as it is: it lies under a throw-away overlay.  An ordinary user's kernel may
     refuse one; then it and everything mounted in it is shown read-only."""

@@ -1,6 +1,6 @@
 """OCI documents as frozen values: decode, encode, and the checks that need only the document."""
 
-from .annotations import ANNOTATIONS, UNSAFE_ANNOTATIONS
+from .annotations import ANNOTATIONS, SYSTEMD_PROPERTY, UNSAFE_ANNOTATIONS
 from .check import check, check_process, check_resources, problems
 from .decode import decode_features, decode_process, decode_resources, decode_spec, decode_state
 from .default import DEFAULT_CAPABILITIES, DEFAULT_ENV, default_spec, rootless, rootless_spec
@@ -67,6 +67,7 @@ from .rules.idmaps import map_problems
 from .rules.sysctl import sysctl_namespace, sysctl_path
 from .seccomp import Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOperator, Syscall, SyscallArg
 from .state import ContainerProcessState, State, Status
+from .unit_properties import SAFE_PROPERTIES, UNIT_PROPERTIES, property_text
 
 __all__ = [
     "ANNOTATIONS",
@@ -134,6 +135,10 @@ __all__ = [
     "OCI_VERSION",
     "OCI_VERSION_MIN",
     "UNSAFE_ANNOTATIONS",
+    "SYSTEMD_PROPERTY",
+    "UNIT_PROPERTIES",
+    "SAFE_PROPERTIES",
+    "property_text",
     "CAPABILITIES",
     "DEFAULT_CAPABILITIES",
     "DEFAULT_ENV",

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from msgspec import Meta, field
 from msgspec.structs import replace
 
-from .annotations import SYSTEMD_PROPERTY, gvariant_text
+from .annotations import SYSTEMD_PROPERTY
 from .base import Object
 from .document import MAX_BYTES, decode_document, encode
 from .linux import IDMapping, Linux
@@ -151,9 +151,15 @@ class Spec(Object, frozen=True, kw_only=True):
         profile = default_seccomp(None if held is None else held.bounding, machine=machine)
         return replace(self, linux=replace(self.linux or Linux(), seccomp=profile))
 
-    def with_systemd_property(self, name: str, value: str | int | bool) -> Self:
-        """Set a property of the container's unit; `value` as `gvariant_text` takes it."""
-        return self.with_annotation(SYSTEMD_PROPERTY + name, gvariant_text(value))
+    def with_systemd_property(self, name: str, value: object) -> Self:
+        """Set a property of the container's unit, by an annotation.
+
+        The value gets the type that the property has; `gvariant.Variant` gives it another, and
+        `gvariant.parse` makes one of text.  Raises `GVariantError` for a value not of that type.
+        """
+        from .unit_properties import property_text  # only those who use it pay for it
+
+        return self.with_annotation(SYSTEMD_PROPERTY + name, property_text(name, value))
 
     def _process(self) -> Process:
         return self.process or Process(cwd="/")

@@ -16,12 +16,14 @@ from aiocontainer.plan.mountinfo import Hierarchy
 from aiocontainer.probe import (
     cgroup_mode,
     container_parent,
+    manager_cgroup,
     parse_filesystems,
     parse_hugepage,
     parse_id_map,
     parse_release,
     parse_status,
     parse_subordinate,
+    parse_systemd_library,
     probe,
 )
 
@@ -48,6 +50,47 @@ def test_status() -> None:
         "CapPrm": "000001ffffffffff",
         "NoNewPrivs": "1",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("libsystemd-shared-252.so", 252),
+        ("libsystemd-shared-257.9-1.fc42.so", 257),
+        ("libsystemd-core-257.so", -1),
+        ("libsystemd-shared-.so", -1),
+        ("libsystemd-shared-99999.so", -1),
+        ("systemd-logind", -1),
+    ],
+)
+def test_version_of_the_manager(name: str, version: int) -> None:
+    assert parse_systemd_library(name) == version
+
+
+@pytest.mark.parametrize(
+    ("own", "cgroup"),
+    [
+        ("/", "/"),
+        ("/init.scope", "/"),
+        ("/machine/init.scope", "/machine"),
+        ("/a.init.scope", "/a.init.scope"),
+    ],
+)
+def test_where_the_manager_makes_units(own: str, cgroup: str) -> None:
+    assert manager_cgroup(own) == cgroup
+
+
+def test_a_machine_without_the_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory, not a link to one, tells.  sd_booted(3)"""
+    monkeypatch.setattr(module, "_mode", lambda _: 0)
+    assert probe().systemd == 0
+    monkeypatch.setattr(module, "_mode", lambda _: 0o40755)
+    monkeypatch.setattr(
+        module, "_list", lambda path: {"/usr/lib/systemd": ["libsystemd-shared-252.so"]}.get(path, [])
+    )
+    assert probe().systemd == 252
+    monkeypatch.setattr(module, "_list", lambda _: [])
+    assert probe().systemd == -1
 
 
 def test_id_map() -> None:

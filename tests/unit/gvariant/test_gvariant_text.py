@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from aiocontainer import gvariant
 from aiocontainer.errors import SpecError
 from aiocontainer.gvariant import GVariantError, Just, Variant
+from aiocontainer.gvariant.types import signature_problem
 
 INFERRED = [
     ("true", "b", True),
@@ -356,7 +357,21 @@ def test_a_value_not_of_its_type_is_not_written(signature: str, value: Any) -> N
     ],
 )
 def test_what_d_bus_does_not_carry(signature: str, problem: str) -> None:
-    assert gvariant.dbus_problem(signature) == problem
+    assert signature_problem(signature) == problem
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{'a': <[1, 2]>}", ""),
+        ("[<just 1>]", "D-Bus has no maybe (mi)"),
+        ("<<()>>", "D-Bus has no empty struct"),
+        ("{'a': <{'b', 1}>}", "D-Bus has dictionary entries only in arrays"),
+        ("[handle 0]", "a descriptor, which a text cannot pass"),
+    ],
+)
+def test_values_that_d_bus_does_not_carry(text: str, problem: str) -> None:
+    assert gvariant.dbus_problem(gvariant.parse(text)) == problem
 
 
 def test_variants_of_another_library() -> None:

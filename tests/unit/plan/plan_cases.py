@@ -22,7 +22,9 @@ def cases() -> list[Path]:
 def listing(case: Path) -> str:
     value = decode_spec(case.read_bytes())
     terminal = value.process is not None and value.process.terminal
-    plan = compile_plan(value, HOSTS[case.parent.name], options(console=terminal))
+    host = HOSTS[case.parent.name]
+    driver = "systemd" if host.systemd else "cgroupfs"
+    plan = compile_plan(value, host, options(console=terminal, cgroup_driver=driver))
     return plan.listing()
 
 

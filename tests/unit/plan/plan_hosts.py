@@ -84,6 +84,20 @@ HOSTS = {
     ),
     "no-cgroups": Host(kernel=(6, 1), euid=0, egid=0, capabilities=ALL_CAPABILITIES),
 }
+HOSTS["systemd-257"] = replace(HOSTS["linux-6.1-v2"], systemd=257, init_cgroup={"": "/"})
+HOSTS["systemd-user"] = replace(
+    HOSTS["rootless"],
+    systemd=252,
+    user_manager=True,
+    user_manager_cgroup="/user.slice/user-1000.slice/user@1000.service",
+    cgroup_own={"": "/user.slice/user-1000.slice/session-1.scope"},
+)
+HOSTS["systemd-241-v1"] = replace(
+    HOSTS["linux-5.12-v1"],
+    systemd=241,
+    init_cgroup={"cpu,cpuacct": "/", "name=systemd": "/machine"},
+)
+SYSTEMD, SYSTEMD_V1, SYSTEMD_USER = HOSTS["systemd-257"], HOSTS["systemd-241-v1"], HOSTS["systemd-user"]
 V1, V2, ROOTLESS = HOSTS["linux-6.18-v1"], HOSTS["linux-6.1-v2"], HOSTS["rootless"]
 
 

@@ -25,6 +25,7 @@ PURE = {
     "struct",
     "typing",
     "..errors",
+    "..gvariant",
     "..spec",
 }
 

@@ -20,7 +20,8 @@ def test_as_compiled(case: Path) -> None:
     value = decode_spec(case.read_bytes())
     host = HOSTS[case.parent.name]
     terminal = value.process is not None and value.process.terminal
-    first, second = (options(id=id, console=terminal) for id in ("first", "second"))
+    driver = "systemd" if host.systemd else "cgroupfs"
+    first, second = (options(id=id, console=terminal, cgroup_driver=driver) for id in ("first", "second"))
 
     assert renamed(compile_plan(value, host, first), value, host, second) == compile_plan(value, host, second)
 
