@@ -51,46 +51,59 @@ keep_mode (struct context *ctx, int fs, int at)
 }
 
 static int
-configure (const struct step *s, struct context *ctx, int fs, int at)
+configure (const struct step *s, struct context *ctx, int fs, int at, uint64_t flags)
 {
   const char *source = string_at (s, 1);
   int err = 0;
 
   if (source[0] != '\0')
     err = set_key (ctx, fs, "source", source);
-  if (err == 0 && s->c & MOUNT_RDONLY_SB)
+  if (err == 0 && flags & MOUNT_RDONLY_SB)
     err = set_key (ctx, fs, "ro", NULL);
-  if (err == 0 && s->c & MOUNT_KEEP_MODE)
+  if (err == 0 && flags & MOUNT_KEEP_MODE)
     err = keep_mode (ctx, fs, at);
   for (uint32_t i = 3; err == 0 && i < s->strings; i++)
     err = set_option (ctx, fs, string_at (s, i));
   return err;
 }
 
+/* Whether the target is there already.  A directory that has to be made has no mode to keep: the new
+   root then has the file system's own, which is 1777 for a tmpfs, as with runc and crun.  */
+static bool
+has_target (struct context *ctx, const char *target, uint64_t flags)
+{
+  autoclose int at = open_target (ctx, target, flags & ~(uint64_t) (MOUNT_MAKE_DIR | MOUNT_MAKE_FILE));
+
+  return at >= 0;
+}
+
 int
 do_mount (const struct step *s, struct context *ctx)
 {
   const char *target = string_at (s, 2);
+  uint64_t flags = s->c;
   autoclose int fs = checked (ctx, CALL_FSOPEN, sys_fsopen (s->first, FSOPEN_CLOEXEC));
   autoclose int at = -1;
   autoclose int tree = -1;
   int err;
 
   if (fs < 0)
-    return fs == -ENODEV && s->c & MOUNT_OPTIONAL ? 0 : fs;
-  at = open_target (ctx, target, s->c);
+    return fs == -ENODEV && flags & MOUNT_OPTIONAL ? 0 : fs;
+  if (flags & MOUNT_KEEP_MODE && !has_target (ctx, target, flags))
+    flags &= ~(uint64_t) MOUNT_KEEP_MODE;
+  at = open_target (ctx, target, flags);
   if (at < 0)
-    return is_absent (at) && s->c & MOUNT_OPTIONAL ? 0 : at;
-  err = configure (s, ctx, fs, at);
+    return is_absent (at) && flags & MOUNT_OPTIONAL ? 0 : at;
+  err = configure (s, ctx, fs, at, flags);
   if (err < 0)
     return err;
   tree = make_filesystem (ctx, fs, (unsigned int) s->a);
   if (tree < 0)
     return tree;
-  err = s->c & MOUNT_COPY_UP ? copy_up (ctx, at, tree, s->c) : 0;
+  err = flags & MOUNT_COPY_UP ? copy_up (ctx, at, tree, flags) : 0;
   if (err == 0)
     err = set_attributes (ctx, tree, 0, s->b, 0);
-  return err < 0 ? err : attach_only (ctx, tree, at, target, s->c);
+  return err < 0 ? err : attach_only (ctx, tree, at, target, flags);
 }
 
 /* Binds.  */

@@ -5,8 +5,10 @@ Runs in a thread.  Sources are opened from the plan alone, never from a path tha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import stat
 from typing import TYPE_CHECKING
 
 from .. import native
@@ -70,8 +72,8 @@ class Sources:
 
     def _descriptor(self, item: PlanFd, stack: ExitStack) -> int:
         match item:
-            case Stdio(number=number):
-                return self._stdio[number].fileno()
+            case Stdio(number=number, owner=owner):
+                return _given(self._stdio[number].fileno(), owner)
             case Preserved(number=number):
                 return _preserved(number)
             case GateSocket():
@@ -125,6 +127,14 @@ def cgroup_record(cgroup: Cgroup, unit: UnitRecord | None = None) -> CgroupRecor
     if unit is not None:  # what is above it is the service manager's
         made = {hierarchy: min(count, 1) for hierarchy, count in made.items()}
     return CgroupRecord(mode=cgroup.mode.value, paths=dict(cgroup.paths), made=made, unit=unit)
+
+
+def _given(fd: int, owner: tuple[int, int] | None) -> int:
+    """Return the descriptor; a pipe is its owner's then, unless we are not allowed to give it away."""
+    if owner is not None and stat.S_ISFIFO(os.fstat(fd).st_mode):
+        with contextlib.suppress(PermissionError):
+            os.fchown(fd, *owner)
+    return fd
 
 
 def _preserved(number: int) -> int:

@@ -69,6 +69,7 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
         user_namespace=draft.namespaces.has("user"),
         setgroups_denied=draft.setgroups_denied,
         sockets=Sockets(options.listen_fds, options.listen_fd_names),
+        maps=draft.known_maps,
     )
     raised = raised_limits(payload.limits, host)
     born_mapped = bool(draft.namespaces.birth & CLONE_NEWUSER)

@@ -18,6 +18,7 @@ from .flags import (
     RESET_ALL,
     ROOTFS_OPEN,
 )
+from .idmaps import written_maps
 from .labels import key_steps, procfs_steps
 from .last_calls import check_last_calls
 from .plan import InitPidfd, InitRoot, Plan
@@ -69,6 +70,7 @@ def compile_exec(process: Process, spec: Spec, host: Host, options: ExecOptions)
         origin=ORIGIN,
         user_namespace=joined,
         setgroups_denied=_setgroups_denied(spec, host, joined=joined),
+        maps=written_maps(spec.linux) if joined and spec.linux is not None else None,
     )
     fds: list[PlanFd] = []
     raised = raised_limits(payload.limits, host)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .host import Host
     from .namespaces import Namespaces
 
-__all__ = ["check_joined", "check_user", "id_maps", "inside"]
+__all__ = ["check_joined", "check_user", "id_maps", "inside", "owner_outside", "written_maps"]
 
 Ranges = tuple[tuple[int, int, int], ...]
 
@@ -69,6 +69,23 @@ def check_user(user: User, joined: IdMaps) -> None:
 def inside(id: int, ranges: Ranges) -> bool:
     """Whether an id of the container is mapped."""
     return any(first <= id < first + size for first, _, size in ranges)
+
+
+def owner_outside(user: User, maps: IdMaps | None) -> tuple[int, int] | None:
+    """Return the ids that a user has outside; None without maps, or for a user that they leave out."""
+    if maps is None:
+        return None
+    uid, gid = _outside(user.uid, maps.uid), _outside(user.gid, maps.gid)
+    return None if uid is None or gid is None else (uid, gid)
+
+
+def written_maps(linux: Linux) -> IdMaps:
+    """Return the maps as the specification has them."""
+    return IdMaps(_ranges(linux.uid_mappings), _ranges(linux.gid_mappings))
+
+
+def _outside(id: int, ranges: Ranges) -> int | None:
+    return next((outer + id - first for first, outer, size in ranges if first <= id < first + size), None)
 
 
 def _require_root(host: Host) -> None:

@@ -45,9 +45,12 @@ class Stdio(Struct, frozen=True):
     """Descriptor 0, 1 or 2 of the payload."""
 
     number: int
+    owner: tuple[int, int] | None = None
+    """Outside ids of the payload's user, whose a pipe becomes: in a user namespace nobody could do it."""
 
     def __str__(self) -> str:
-        return ("stdin", "stdout", "stderr")[self.number]
+        name = ("stdin", "stdout", "stderr")[self.number]
+        return name if self.owner is None else f"{name}, owner {self.owner[0]}:{self.owner[1]} outside"
 
 
 class Preserved(Struct, frozen=True):

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ..errors import SpecError, UnsupportedError
 from .capabilities import CapabilitySets, capability_sets
 from .flags import RLIMITS
+from .idmaps import owner_outside
 from .labels import label_steps
 from .plan import Preserved, Stdio
 from .seccomp import filter_step
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ..spec import Linux, Process
     from .host import Host
     from .options import StdioOptions
-    from .plan import PlanFd
+    from .plan import IdMaps, PlanFd
 
 __all__ = ["Payload", "check_terminal", "environment", "limits"]
 
@@ -128,8 +129,10 @@ class Payload:
         user_namespace: bool,
         setgroups_denied: bool,
         sockets: Sockets = NO_SOCKETS,
+        maps: IdMaps | None = None,
     ) -> None:
         self.process = process
+        self.maps = maps
         self.linux = linux
         self.host = host
         self.origin = origin
@@ -167,9 +170,10 @@ class Payload:
     def _descriptors(self, pass_fd: Callable[[PlanFd], int]) -> Iterator[Step]:
         user = self.process.user
         owner = (user.uid, user.gid) if self.options.stdio_owner else None
+        outside = owner_outside(user, self.maps) if owner is not None else None
         if not self.process.terminal:
             for number in range(FIRST_FD):
-                yield PassFd("", pass_fd(Stdio(number)), number, owner)
+                yield PassFd("", pass_fd(Stdio(number, outside)), number, owner)
         count = self.sockets.count + self.options.preserve_fds
         for number in range(FIRST_FD, FIRST_FD + count):
             yield PassFd("", pass_fd(Preserved(number)), number)

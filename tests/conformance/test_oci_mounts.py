@@ -203,6 +203,18 @@ async def test_target_relative_is_taken_from_the_root(runtime: Runtime, rootfs: 
     assert "/tmp/relative" in found
 
 
+@pytest.mark.parametrize("options", [(), ("tmpcopyup",)], ids=["plain", "copy-up"])
+async def test_mode_of_a_tmpfs(runtime: Runtime, rootfs: str, options: tuple[str, ...]) -> None:
+    """That of the directory that it covers; where there was none, the file system's own."""
+    os.makedirs(f"{rootfs}/srv/there")
+    os.chmod(f"{rootfs}/srv/there", 0o2750)
+    mounts = (Mount.tmpfs(f"/srv/{name}", options=options) for name in ("there", "new"))
+    done = await runtime.run(
+        sleeper(rootfs, *mounts).with_args(["stat", "-c", "%a", "/srv/there", "/srv/new"])
+    )
+    assert done.stdout == b"2750\n1777\n"
+
+
 async def test_data_goes_to_the_file_system(runtime: Runtime, rootfs: str) -> None:
     options = ("size=1M", "mode=0701", "uid=5", "nr_inodes=100")
     mount = Mount(destination="/tmp/m", type="tmpfs", source="name", options=options)

@@ -162,8 +162,21 @@ async def test_user_namespace(runtime: Runtime, guestfs: str) -> None:
     async with runtime.container(made) as container:
         with open(f"/proc/{container.pid}/uid_map") as file:
             assert file.read().split() == ["0", "100000", "65536"]
+        with open(f"/proc/{container.pid}/gid_map") as file:
+            assert file.read().split() == ["0", "100000", "65536"]
         with open(f"/proc/{container.pid}/status") as file:
             assert "Uid:\t100000\t100000\t100000\t100000\n" in file
+
+
+@pytest.mark.parametrize("user", [(0, 0), (1000, 5)])
+async def test_pipes_are_the_users(runtime: Runtime, guestfs: str, user: tuple[int, int]) -> None:
+    """In a user namespace nobody could give them away: /dev/stdout would be out of reach."""
+    made = spec(guestfs, *BASE, "user").with_user(*user)
+    found = await look(runtime, made)
+    assert {(each["uid"], each["gid"]) for number, each in found["fds"].items() if number != "0"} == {user}
+    async with runtime.container(made) as container:
+        found = await look_by_exec(container)
+    assert (found["fds"]["1"]["uid"], found["fds"]["1"]["gid"]) == user
 
 
 @pytest.mark.proves("$.linux.timeOffsets.*.*")

@@ -30,7 +30,10 @@ PURE = (  # as benchmarks/view.py does it
 
 
 def aside(
-    function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any, pure_cgroup2: bool = False
+    function: Callable[..., Coroutine[Any, Any, Any]],
+    *arguments: Any,
+    pure_cgroup2: bool = False,
+    timeout_s: float = 60,
 ) -> Any:
     """Return what it returned; with *pure_cgroup2* nothing else is at /sys/fs/cgroup."""
     view = PURE if pure_cgroup2 else ()
@@ -41,7 +44,7 @@ def aside(
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         check=False,
     )
     assert done.returncode == 0, done.stderr
