@@ -112,8 +112,14 @@ def _corners(rules: Sequence[Rule], *, narrow: bool) -> dict[int, list[int]]:
         for condition in rule.conditions:
             base = (condition.value, condition.value_two)
             near = (each + d for each in base for d in (-1, 0, 1, 1 << 32, -(1 << 32)))
-            corners.setdefault(condition.index, {}).update((each & mask, None) for each in near)
+            # The halves in each other's place, too: one may be compared with what the other should be.
+            swapped = (high << 32 | low for each in base for high in _halves(each) for low in _halves(each))
+            corners.setdefault(condition.index, {}).update((v & mask, None) for v in (*near, *swapped))
     return {index: list(values) for index, values in corners.items()}
+
+
+def _halves(value: int) -> tuple[int, int]:
+    return value >> 32, value & _WORD
 
 
 def _by_arch(blocks: Mapping[int, Iterable[Instruction]]) -> bytes:

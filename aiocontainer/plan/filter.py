@@ -108,8 +108,10 @@ class Filter(Struct, frozen=True, array_like=True):
         """Return the rules that libseccomp cannot be trusted with, by system call.
 
         It weaves the rules of one call into one tree, and sometimes compares an argument with what was
-        meant for another (2.5.4: ``a != 0 and b != 0 or a <= 0``).  On *narrow* architectures, with
-        arguments of 32 bits, it takes no notice of the upper half of a value.
+        meant for another (2.5.4: ``a != 0 and b != 0 or a <= 0``), or one half of it with what was meant
+        for the other (``a > 2**47 or b <= 2**46 or b < 64``).  Several rules for one argument, with values
+        of 32 bits, it gets right.  On *narrow* architectures, with arguments of 32 bits, it takes no notice
+        of the upper half of a value.
         """
         rules: dict[str, list[Rule]] = {}
         for rule in self.rules:
@@ -124,7 +126,8 @@ class Filter(Struct, frozen=True, array_like=True):
 
 
 def _is_entangled(rules: Sequence[Rule], *, narrow: bool) -> bool:
-    if len(rules) > 1 and any(len(rule.conditions) > 1 for rule in rules):
-        return True
-    conditions = (condition for rule in rules for condition in rule.conditions)
-    return narrow and any(max(each.value, each.value_two) >> 32 for each in conditions)
+    conditions = [condition for rule in rules for condition in rule.conditions]
+    wide = any(max(each.value, each.value_two) >> 32 for each in conditions)
+    if len(rules) == 1:
+        return narrow and wide
+    return wide or len(conditions) > len(rules) or len({each.index for each in conditions}) > 1
