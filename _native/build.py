@@ -36,6 +36,7 @@ LIBRARY_SOURCES = (
     "lib_network.c",
     "lib_idmap.c",
     "lib_bpf.c",
+    "lib_probe.c",
     "lib_program.c",
     "lib_seccomp.c",
     "decode.c",

@@ -135,5 +135,9 @@ uint32_t lib_seccomp_run (const void *program, size_t size, uint32_t number, uin
 /* 1 if seccomp(2) knows these SECCOMP_FILTER_FLAG_*, all of them.  */
 int lib_seccomp_knows (unsigned int flags);
 
+/* 1 if the kernel has the system call of that name, one of those in lib_probe.c, and no filter says
+   that it has not; else 0.  -EINVAL for another name.  */
+int lib_knows_call (const char *name);
+
 /* decode.c, for tests: is this a plan?  */
 int plan_check (const void *buf, size_t size, uint32_t fds, uint32_t *step);

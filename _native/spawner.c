@@ -155,12 +155,25 @@ clone_container (const struct job *job, uint64_t clone_flags, int *pidfd)
   return pid;
 }
 
-static void
+static int
 answer (int control, int pid, int pidfd)
 {
   struct wire_reply reply = { .kind = REPLY_SPAWNED, .value = pid };
 
-  (void) send_reply (control, &reply, pidfd);
+  return send_reply (control, &reply, pidfd);
+}
+
+/* A process that nobody is told of does not run; that there is none may be said without a descriptor.
+   If not even that can be said, its death ends the application's wait.  */
+static int
+announce (int control, int pid, int pidfd)
+{
+  int result = answer (control, pid, pidfd);
+
+  if (result == 0 || pid < 0)
+    return result;
+  (void) sys_pidfd_send_signal (pidfd, SIGKILL);
+  return (void) answer (control, result, -1), result;
 }
 
 static void
@@ -172,8 +185,7 @@ spawn (int epoll, const struct request *r, const struct caller_limits *limits)
 
   if (pid == 0)
     container_main (&job, limits);
-  answer (job.control, pid, pidfd);
-  if (pid > 0 && (r->header.flags & SPAWN_OWNED) != 0)
+  if (announce (job.control, pid, pidfd) == 0 && pid > 0 && (r->header.flags & SPAWN_OWNED) != 0)
     {
       if (own (epoll, pidfd) == 0)
         return;
@@ -190,7 +202,7 @@ serve (int epoll, const struct request *r, const struct caller_limits *limits)
   if (problem == 0)
     spawn (epoll, r, limits);
   else if (r->fd_count > 0)
-    answer (r->fds[0], problem, -1);
+    (void) answer (r->fds[0], problem, -1);
   for (uint32_t i = 0; i < r->fd_count; i++)
     (void) sys_close (r->fds[i]);
 }

@@ -32,8 +32,12 @@ IdMap = tuple[tuple[int, int, int], ...]
 
 _SYSTEMD_DIRECTORIES: Final = ("/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd")
 _MAX_SUBID_BYTES: Final = 1 << 20
-_AT_FDCWD: Final = -100
 _MFD_EXEC: Final = 0x10
+# The last of them to come was mount_setattr(2), in Linux 5.12.
+_NEEDED_CALLS: Final = (
+    *("clone3", "close_range", "faccessat2", "fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr"),
+    *("move_mount", "open_tree", "openat2", "pidfd_open", "pidfd_send_signal"),
+)
 _FILTER_FLAGS: Final = 6  # how many SECCOMP_FILTER_FLAG_* there are
 _NEW_LISTENER: Final = 8
 _NAMESPACE_FILES: Final[Mapping[str, str]] = {"mnt": "mount", "net": "network"}  # where OCI differs
@@ -67,12 +71,7 @@ def probe() -> Host:
         last_cap=int(_read("/proc/sys/kernel/cap_last_cap")),
         namespaces=_namespaces(),
         filesystems=filesystems,
-        clone3=kernel >= (5, 3),
-        pidfd=_works(lambda: os.pidfd_open(os.getpid())) and kernel >= (5, 4),
-        openat2=_works(lambda: native.openat2(_AT_FDCWD, "/", os.O_PATH | os.O_CLOEXEC)),
-        # open_tree(2) came together with fsopen(2), fsmount(2) and move_mount(2).
-        mount_api=_works(lambda: native.open_tree("", recursive=False)),
-        mount_setattr=kernel >= (5, 12),
+        missing_calls=tuple(call for call in _NEEDED_CALLS if not native.knows_call(call)),
         mount_id_unique=kernel >= (6, 8),
         memfd_exec_seal=_works(lambda: os.memfd_create("aiocontainer-probe", os.MFD_CLOEXEC | _MFD_EXEC)),
         seccomp_flags=_seccomp_flags(),

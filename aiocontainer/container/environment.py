@@ -36,14 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Environment"]
 
-_FLOOR = {
-    "clone3": "clone3(2): Linux 5.3",
-    "pidfd": "pidfd_open(2) and waitid(2) with P_PIDFD: Linux 5.4",
-    "openat2": "openat2(2): Linux 5.6",
-    "mount_api": "fsopen(2), open_tree(2) and move_mount(2): Linux 5.2",
-    "mount_setattr": "mount_setattr(2): Linux 5.12",
-}
-
 
 class Environment:
     """Shared by a runtime and its containers; everything but `store` and `owned` blocks at first use."""
@@ -79,9 +71,9 @@ class Environment:
         with self._lock:
             if self._host is None:
                 host = probe()
-                for fact, needs in _FLOOR.items():
-                    if not getattr(host, fact):
-                        raise UnsupportedError("running containers", needs=needs)
+                if host.missing_calls:
+                    needs = ", ".join(f"{call}(2)" for call in host.missing_calls)
+                    raise UnsupportedError("running containers", needs=f"{needs}: Linux 5.12, and no filter")
                 self._host = host
             return self._host
 

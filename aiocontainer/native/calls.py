@@ -15,6 +15,7 @@ __all__ = [
     "map_mount",
     "netlink_socket",
     "is_in_memory",
+    "knows_call",
     "load_device_filter",
     "open_in_root",
     "open_tree",
@@ -148,6 +149,11 @@ def open_in_root(rootfd: int, path: str, flags: int) -> int:
         except BlockingIOError:
             continue
     return openat2(rootfd, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def knows_call(name: str) -> bool:
+    """Whether the kernel has a system call, one of those in ``lib_probe.c``, and no filter hides it."""
+    return bool(_checked(lib.lib_knows_call(name.encode()), name))
 
 
 def open_tree(path: str, recursive: bool, *, nofollow: bool = False) -> int:

@@ -59,11 +59,8 @@ class Host(Struct, frozen=True, kw_only=True):
     namespaces: frozenset[str] = frozenset(NAMESPACES)
     """OCI names of the namespace types that the kernel has."""
     filesystems: frozenset[str] = frozenset()
-    clone3: bool = True
-    pidfd: bool = True
-    openat2: bool = True
-    mount_api: bool = True
-    mount_setattr: bool = True
+    missing_calls: tuple[str, ...] = ()
+    """System calls that every container takes, and that the kernel lacks or a filter hides."""
     mount_id_unique: bool = False
     memfd_exec_seal: bool = False
     has_kcore: bool = False

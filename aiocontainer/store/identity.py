@@ -7,6 +7,8 @@ import functools
 import os
 from typing import Final, NamedTuple
 
+from ..errors import UnsupportedError
+
 __all__ = ["Identity", "boot_id", "identify", "namespace_inodes", "open_process", "parse_stat"]
 
 
@@ -51,6 +53,8 @@ def open_process(identity: Identity) -> int | None:
     try:
         pidfd = os.pidfd_open(identity.pid)
     except OSError as exc:
+        if exc.errno == errno.ENOSYS:  # an old kernel, or a filter
+            raise UnsupportedError("telling processes apart", needs="pidfd_open(2): Linux 5.3") from exc
         # ESRCH: nobody; EINVAL, ENOENT: now the number of a thread.
         if exc.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
             return None

@@ -187,12 +187,7 @@ def test_the_machine_at_hand() -> None:
 
 @pytest.mark.needs("compiled", "kernel>=5.12")
 def test_a_kernel_of_the_floor_has_everything_that_is_needed() -> None:
-    host = probe()
-    assert host.clone3
-    assert host.pidfd
-    assert host.openat2
-    assert host.mount_api
-    assert host.mount_setattr
+    assert probe().missing_calls == ()
 
 
 @pytest.mark.needs("compiled")
