@@ -27,7 +27,7 @@ def main() -> None:
         terminal = spec.process is not None and spec.process.terminal
         plan = compile_plan(spec, HOSTS[case.parent.name], options(console=terminal))
         name = f"{case.parent.name}-{case.stem}.plan"
-        (HERE / "corpus" / name).write_bytes(encode_plan(plan.steps, len(plan.fds)))
+        (HERE / "corpus" / "decode" / name).write_bytes(encode_plan(plan.steps, len(plan.fds)))
 
 
 if __name__ == "__main__":

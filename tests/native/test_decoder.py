@@ -324,7 +324,7 @@ def test_every_cut_is_refused(steps: list[Raw], cut: int) -> None:
     assert not accepts(plan[: min(cut, len(plan) - 1)])
 
 
-CORPUS = Path(__file__).parents[2] / "_native" / "fuzz" / "corpus"
+CORPUS = Path(__file__).parents[2] / "_native" / "fuzz" / "corpus" / "decode"
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*.plan")), ids=lambda path: path.stem)
