@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, get_args
 
 from ._aio import finish, in_thread
@@ -21,7 +21,7 @@ from .container.stdio import Redirects
 from .errors import ContainerError, NotFoundError, SpecError, StateCorruptError, UnsupportedError
 from .events import SeccompNotifications
 from .plan.compile import compile_plan
-from .plan.options import Options
+from .plan.options import Options, PropertyPolicy
 from .probe import has_systemd, probe
 from .spec.ids import check_id
 from .store import Store, default_root
@@ -115,6 +115,8 @@ class Runtime:
         listen_fd_names: Sequence[str] = (),
         no_pivot: bool = False,
         no_new_keyring: bool = False,
+        systemd_properties: Mapping[str, object] | None = None,
+        property_policy: PropertyPolicy = "careful",
         callbacks: Callbacks | None = None,
         seccomp_listener: bool = False,
     ) -> Container:
@@ -122,6 +124,9 @@ class Runtime:
 
         *source* is a bundle directory, a `Spec`, the bytes of a ``config.json``, or a `Command`; it is read
         once.  *callbacks* are awaited where hooks run.
+        *systemd_properties* are for the container's unit, in values of Python or `gvariant.Variant`; they win
+        over annotations, of which *property_policy* takes all but dangerous ones ("careful"), only safe ones,
+        where the bundle is "untrusted", or "any".
         With *seccomp_listener* this application answers, by `Container.seccomp_notifications`, for system
         calls with SCMP_ACT_NOTIFY.
         Raises `SpecError` or `UnsupportedError` before anything is touched, `ExistsError` for an id in
@@ -139,6 +144,8 @@ class Runtime:
                 listen_fd_names=tuple(listen_fd_names),
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
+                systemd_properties=_property_texts(systemd_properties),
+                property_policy=_checked_policy(property_policy),
                 callbacks=callbacks,
                 notifications=SeccompNotifications() if seccomp_listener else None,
             ),
@@ -188,7 +195,14 @@ class Runtime:
             finally:
                 await finish(lambda: container.delete(force=True))
 
-    def plan(self, source: Source, *, id: str = "container") -> Plan:
+    def plan(
+        self,
+        source: Source,
+        *,
+        id: str = "container",
+        systemd_properties: Mapping[str, object] | None = None,
+        property_policy: PropertyPolicy = "careful",
+    ) -> Plan:
         """Return what `create` would do, step by step, without touching anything; blocks briefly."""
         host = self._environment.host if self._environment is not None else probe()
         spec, bundle, overlay = load_source(source, host)
@@ -201,6 +215,8 @@ class Runtime:
             console=terminal,
             cgroups=cgroups,
             cgroup_driver=self._driver,
+            systemd_properties=_property_texts(systemd_properties),
+            property_policy=_checked_policy(property_policy),
             overlay=overlay,
             own_namespaces=joined.own,
             joined_maps=joined.maps,
@@ -338,6 +354,22 @@ class Runtime:
         failures = [result for result in results if isinstance(result, Exception)]
         if failures:
             raise ExceptionGroup("containers could not be removed", failures)
+
+
+def _property_texts(properties: Mapping[str, object] | None) -> tuple[tuple[str, str], ...]:
+    """Write them as text, which has the types and can be compared."""
+    if not properties:
+        return ()
+    from .spec import property_text
+
+    return tuple((name, property_text(name, value)) for name, value in properties.items())
+
+
+def _checked_policy(policy: PropertyPolicy) -> PropertyPolicy:
+    """Take no misspelt policy for a lax one."""
+    if policy not in get_args(PropertyPolicy):
+        raise SpecError(f"{policy!r} is no policy", origin="property_policy")
+    return policy
 
 
 def _log() -> Logger:

@@ -34,7 +34,10 @@ def plan(call: Invocation) -> int:
     """Print the plan for a bundle as this machine would carry it out."""
     from aiocontainer import Runtime
 
-    print(Runtime(root=call.program.root).plan(call.operands[0]).listing())
+    from .drive import manager
+
+    cgroups = "systemd" if call.options.systemd_cgroup else manager(call.program)
+    print(Runtime(root=call.program.root, cgroups=cgroups).plan(call.operands[0]).listing())
     return 0
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Awaitable, Callable
 
-__all__ = ["drive"]
+__all__ = ["drive", "manager"]
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
@@ -63,5 +63,9 @@ def _runtime(program: Namespace, lifetime: Literal["owner", "detached"]) -> Runt
         raise UnsupportedError(
             f"--rootless {program.rootless}", needs="a later version of aiocontainer", origin="--rootless"
         )
-    manager = "systemd" if program.systemd_cgroup else program.cgroup_manager
-    return Runtime(root=program.root, cgroups=_MANAGERS[manager], lifetime=lifetime)
+    return Runtime(root=program.root, cgroups=manager(program), lifetime=lifetime)
+
+
+def manager(program: Namespace) -> Literal["auto", "cgroupfs", "systemd", "none"]:
+    """Return who makes the cgroups, as `Runtime` calls it."""
+    return _MANAGERS["systemd" if program.systemd_cgroup else program.cgroup_manager]

@@ -232,7 +232,7 @@ COMMANDS = (
         "BUNDLE",
         "print what would be done for a bundle, step by step; needs no privilege",
         (1, 1),
-        (HELP,),
+        (Option(("--systemd-cgroup",), "as with the global option of this name"), HELP),
     ),
     Command(
         "features",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ..events import SeccompNotifications
     from ..hooks import Callbacks
     from ..network import MovedDevices
+    from ..plan.options import PropertyPolicy
     from ..plan.plan import Plan
     from ..plan.resctrl import ResctrlGroup
     from ..plan.steps import Step
@@ -68,6 +69,8 @@ class CreateOptions(Struct, frozen=True, kw_only=True):
     listen_fd_names: tuple[str, ...] = ()
     no_pivot: bool = False
     no_new_keyring: bool = False
+    systemd_properties: tuple[tuple[str, str], ...] = ()
+    property_policy: PropertyPolicy = "careful"
     callbacks: Callbacks | None = None
     notifications: SeccompNotifications | None = None
     """Where the application itself answers what a filter asks."""
@@ -288,6 +291,8 @@ class Setup:
             no_new_keyring=options.no_new_keyring,
             cgroups=self._environment.cgroups,
             cgroup_driver=self._environment.cgroup_driver,
+            systemd_properties=options.systemd_properties,
+            property_policy=options.property_policy,
             overlay=overlay,
             console=bool(process and process.terminal),
             stdio_owner=options.redirects.pipes,

@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 
     from .plan import IdMaps
 
-__all__ = ["CgroupDriver", "ExecOptions", "Options"]
+__all__ = ["CgroupDriver", "ExecOptions", "Options", "PropertyPolicy"]
 
 CgroupDriver: TypeAlias = Literal["cgroupfs", "systemd"]
+
+PropertyPolicy: TypeAlias = Literal["careful", "untrusted", "any"]
+"""Which annotations for a unit are taken: all but those that are dangerous; only those that are known
+to be safe; all that leave the unit ours."""
 
 
 class StdioOptions(Struct, frozen=True, kw_only=True):
@@ -47,8 +51,7 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     """Who makes the cgroup: we, or the service manager as one of its units."""
     systemd_properties: tuple[tuple[str, str], ...] = ()
     """Of that unit: name and GVariant text each."""
-    property_policy: Literal["careful", "untrusted", "any"] = "careful"
-    """Which annotations for the unit are taken: all but dangerous ones, only safe ones, or any."""
+    property_policy: PropertyPolicy = "careful"
     overlay: bool = False
     """`root.path` stays as it is: it lies under a throw-away overlay.  An ordinary user's kernel may
     refuse one; then it and everything mounted in it is shown read-only."""

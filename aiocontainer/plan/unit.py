@@ -90,7 +90,7 @@ def unit_name(path: str, options: Options, *, user: bool) -> UnitName:
         raise SpecError(f"{path!r} has no name", origin=ORIGIN)
     slice = slice or ("user.slice" if user else "system.slice")
     expanded_slice(slice)  # or it raises
-    if not name.endswith(".slice"):
+    if not path or not name.endswith(".slice"):
         name = f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
     elif name != _ROOT:
         expanded_slice(name)
@@ -163,7 +163,7 @@ def _manager_cgroup(host: Host, hierarchy: str) -> str:
 
 
 def refuse_slice(unit: UnitName) -> None:
-    """Refuse to put processes where a manager has none."""
+    """Refuse to put processes where a manager has none, and where other units may be that would end too."""
     if unit.name.endswith(".slice"):
         raise UnsupportedError(
             "a container that is a slice", needs="a name: scopes have processes, slices none", origin=ORIGIN

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import GVariantError, SpecError
 from ..gvariant import Variant, dbus_problem, parse
@@ -18,11 +18,9 @@ from .unit import UnitProperty
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["PropertyPolicy", "asked_properties", "property_warnings"]
+    from .options import PropertyPolicy
 
-PropertyPolicy: TypeAlias = Literal["careful", "untrusted", "any"]
-"""Which annotations are taken: all but those that are dangerous; only those that are known to be safe;
-all that leave the unit ours."""
+__all__ = ["asked_properties", "property_warnings"]
 
 _NAME: Final = re.compile("[A-Za-z]{3,}")
 _SECONDS: Final = re.compile(r"([A-Za-z]*[a-z])Sec")

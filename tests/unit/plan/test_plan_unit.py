@@ -106,6 +106,7 @@ def test_processes_are_in_scopes() -> None:
 
 def test_an_id_is_written_as_systemd_escapes_it() -> None:
     assert unit(planned(id="a+b_c.d")).name == r"aiocontainer-a\x2bb_c.d.scope"
+    assert unit(planned(id="system.slice")).name == "aiocontainer-system.slice.scope"
 
 
 @given(st.text("ab-./_ ", max_size=8))
