@@ -16,6 +16,8 @@ import resource
 import stat
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from . import native
 from .plan.flags import NAMESPACES, RLIM_INFINITY, RLIMITS
 from .plan.host import CgroupMode, Host, Resctrl
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from .plan.mountinfo import Hierarchy, Mount
 
-__all__ = ["has_systemd", "probe"]
+__all__ = ["below_user_manager", "has_systemd", "probe"]
 
 IdMap = tuple[tuple[int, int, int], ...]
 
@@ -185,6 +187,16 @@ def _controllers(mode: CgroupMode, hierarchies: Mapping[str, Hierarchy]) -> froz
         return frozenset()
 
 
+def below_user_manager(host: Host, cgroup: str) -> Host:
+    """Return the machine as it is for units of our user's manager, which says that this is its cgroup."""
+    above = host.cgroup_hierarchies.get("", "") + cgroup.rstrip("/")
+    try:
+        controllers = frozenset(os.fsdecode(_read(f"{above}/cgroup.controllers")).split())
+    except OSError:
+        controllers = frozenset()
+    return replace(host, user_manager_cgroup=cgroup, cgroup_controllers=controllers)
+
+
 def parse_hugepage(name: str) -> str | None:
     """Return the size that a directory of ``/sys/kernel/mm/hugepages`` is for as cgroup files spell it."""
     match = re.fullmatch(r"hugepages-(\d+)kB", name, re.ASCII)
@@ -202,7 +214,7 @@ def _systemd() -> int:
 
     By the name of its library: asking itself takes a bus, and whoever has one knows better then.
     """
-    if not stat.S_ISDIR(_mode("/run/systemd/system")):  # sd_booted(3)
+    if not has_systemd():
         return 0
     places = [f"/usr/lib/{name}/systemd" for name in _list("/usr/lib") if "-linux-" in name]
     names = [name for place in (*_SYSTEMD_DIRECTORIES, *places) for name in _list(place)]
@@ -213,13 +225,6 @@ def parse_systemd_library(name: str) -> int:
     """Return the version in ``libsystemd-shared-252.so``; -1 for other names."""
     match = re.match(r"libsystemd-shared-([0-9]{1,4})\b", name)
     return int(match[1]) if match is not None else -1
-
-
-def _mode(path: str) -> int:
-    try:
-        return os.lstat(path).st_mode
-    except OSError:
-        return 0
 
 
 def _init_cgroup(mounts: Iterable[Mount]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from ..cgroups import Mounts, open_cgroup
 from ..errors import UnsupportedError
 from ..hooks import inherited_environment
 from ..plan.host import CgroupMode
-from ..probe import probe
+from ..probe import below_user_manager, probe
 from ..store import namespace_inodes
 from .compiled import Compiler
 from .delegation import Delegation
@@ -82,10 +82,20 @@ class Environment:
         if self._delegation is not None:
             await self._prepare_delegation(self._delegation)
         elif self.cgroup_driver == "systemd" and not self._prepared:
+            await self._ask_manager()
+
+    async def _ask_manager(self) -> None:
+        """Take the manager's word for what was only guessed at: how old it is, and where it is."""
+        async with self._preparing:
+            if self._prepared:
+                return
             host = await in_thread(lambda: self.host)
+            manager = self.managers.of(user=host.user_manager)
+            host = replace(host, systemd=await manager.version())
             if host.user_manager:
-                cgroup = await self.managers.of(user=True).control_group()
-                self._host = replace(host, user_manager_cgroup=cgroup)
+                cgroup = await manager.control_group()
+                host = await in_thread(lambda: below_user_manager(host, cgroup))
+            self._host = host
             self._prepared = True
 
     async def _prepare_delegation(self, delegation: Delegation) -> None:

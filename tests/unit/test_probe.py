@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aiocontainer import probe as module
 from aiocontainer.plan.host import CgroupMode
 from aiocontainer.plan.mountinfo import Hierarchy
 from aiocontainer.probe import (
+    below_user_manager,
     cgroup_mode,
     container_parent,
     manager_cgroup,
@@ -26,6 +29,9 @@ from aiocontainer.probe import (
     parse_systemd_library,
     probe,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -81,16 +87,27 @@ def test_where_the_manager_makes_units(own: str, cgroup: str) -> None:
 
 
 def test_a_machine_without_the_manager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory, not a link to one, tells.  sd_booted(3)"""
-    monkeypatch.setattr(module, "_mode", lambda _: 0)
+    monkeypatch.setattr(module, "has_systemd", lambda: False)
     assert probe().systemd == 0
-    monkeypatch.setattr(module, "_mode", lambda _: 0o40755)
+    monkeypatch.setattr(module, "has_systemd", lambda: True)
     monkeypatch.setattr(
         module, "_list", lambda path: {"/usr/lib/systemd": ["libsystemd-shared-252.so"]}.get(path, [])
     )
     assert probe().systemd == 252
     monkeypatch.setattr(module, "_list", lambda _: [])
     assert probe().systemd == -1
+
+
+def test_what_a_users_manager_passes_on(tmp_path: Path) -> None:
+    own = tmp_path / "user@1000.service"
+    own.mkdir()
+    (own / "cgroup.controllers").write_text("memory pids\n")
+    host = replace(probe(), cgroup_hierarchies={"": str(tmp_path)})
+
+    below = below_user_manager(host, "/user@1000.service")
+    assert below.user_manager_cgroup == "/user@1000.service"
+    assert below.cgroup_controllers == {"memory", "pids"}
+    assert not below_user_manager(host, "/elsewhere").cgroup_controllers
 
 
 def test_id_map() -> None:
