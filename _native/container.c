@@ -86,6 +86,7 @@ drop_host_fds (struct context *ctx)
 {
   drop_fd (&ctx->hostprocfd);
   drop_fd (&ctx->nsdirfd);
+  drop_fd (&ctx->networkfd);
 }
 
 /* Close whatever no later step asks for.  */
@@ -370,6 +371,7 @@ init_context (struct context *ctx, const struct caller_limits *limits)
   ctx->control = plan_job.control;
   ctx->rootfd = ctx->procfd = ctx->hostprocfd = ctx->nsdirfd = ctx->sysctlfd = -1;
   ctx->nullfd = ctx->masktreefd = ctx->sendfd = ctx->gatefd = -1;
+  ctx->networkfd = plan_job.network;
   for (uint32_t i = 0; i < FD_NUMBERS; i++)
     ctx->fd_numbers[i] = -1;
   ctx->umask = DEFAULT_UMASK;
@@ -380,13 +382,14 @@ init_context (struct context *ctx, const struct caller_limits *limits)
 static int
 keep_own_fds (void)
 {
-  int keep[CONTROL_FD + 2 + WIRE_MAX_FDS];
+  int keep[CONTROL_FD + 3 + WIRE_MAX_FDS];
   size_t count = 0;
 
   for (int fd = 0; fd < CONTROL_FD; fd++)
     keep[count++] = fd;
   keep[count++] = plan_job.control;
   keep[count++] = plan_job.plan;
+  keep[count++] = plan_job.network;
   for (uint32_t i = 0; i < plan_job.fd_count; i++)
     keep[count++] = plan_job.fds[i];
   return close_all_but (keep, count);

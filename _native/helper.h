@@ -13,6 +13,7 @@ struct job
   int control;
   int plan;
   int cgroup; /* -1: none */
+  int network; /* a network namespace made beforehand, or -1 */
   int fds[WIRE_MAX_FDS];
   uint32_t fd_count;
 };
@@ -29,6 +30,17 @@ struct caller_limits
 
 /* spawner.c: serve requests until the application is gone.  */
 _Noreturn void spawner_main (int control, const struct caller_limits *limits);
+
+/* prepared.c: make the next container's network namespace, unless there is one or none can be made.  */
+void prepare_network (void);
+
+/* prepared.c: whether one waits; take it, -1 if not; throw it away.  */
+bool has_network (void);
+int take_network (void);
+void forget_network (void);
+
+/* steps_ns.c: bring `lo` up; on failure `call` is the enum wire_call that it comes from.  */
+int raise_loopback (uint32_t *call);
 
 /* container.c: run the plan.  */
 _Noreturn void container_main (const struct job *job, const struct caller_limits *limits);

@@ -9,11 +9,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#define SPAWN_FLAGS (SPAWN_INTO_CGROUP | SPAWN_OWNED)
+#define SPAWN_FLAGS (SPAWN_INTO_CGROUP | SPAWN_OWNED | SPAWN_NETWORK)
 #define BIRTH_NAMESPACES ((uint64_t) CLONE_NEWUSER | CLONE_NEWPID)
 #define REQUEST_FDS (3 + WIRE_MAX_FDS) /* control socket, plan, cgroup, the plan's */
 #define MAX_OWNED_FD 65536
 #define EVENTS 32
+#define NETWORK_KEPT_MS 2000
 
 /* Containers that must not outlive the application, by the number of their pidfd.  */
 static uint64_t owned[MAX_OWNED_FD / 64];
@@ -130,6 +131,7 @@ job_of (const struct request *r)
     .control = r->fds[0],
     .plan = r->fds[1],
     .cgroup = has_cgroup ? r->fds[2] : -1,
+    .network = (r->header.flags & SPAWN_NETWORK) != 0 ? take_network () : -1,
     .fd_count = r->fd_count - first,
   };
 
@@ -185,6 +187,7 @@ spawn (int epoll, const struct request *r, const struct caller_limits *limits)
 
   if (pid == 0)
     container_main (&job, limits);
+  drop_fd (&job.network);
   if (announce (job.control, pid, pidfd) == 0 && pid > 0 && (r->header.flags & SPAWN_OWNED) != 0)
     {
       if (own (epoll, pidfd) == 0)
@@ -207,6 +210,24 @@ serve (int epoll, const struct request *r, const struct caller_limits *limits)
     (void) sys_close (r->fds[i]);
 }
 
+/* How many events there are.  The next network namespace is made when nobody waits for us, after a
+   request that would have taken it.  */
+static int
+next_events (int epoll, struct epoll_event *events, bool wants_network)
+{
+  int count = wants_network ? sys_epoll_wait (epoll, events, EVENTS, 0) : 0;
+
+  if (count == 0 && wants_network)
+    prepare_network ();
+  while (count == 0)
+    {
+      count = sys_epoll_wait (epoll, events, EVENTS, has_network () ? NETWORK_KEPT_MS : -1);
+      if (count == 0)
+        forget_network ();
+    }
+  return count;
+}
+
 _Noreturn void
 spawner_main (int control, const struct caller_limits *limits)
 {
@@ -217,7 +238,7 @@ spawner_main (int control, const struct caller_limits *limits)
 
   while (more)
     {
-      int count = sys_epoll_wait (epoll, events, EVENTS, -1);
+      int count = next_events (epoll, events, (request.header.flags & SPAWN_NETWORK) != 0);
 
       more = count >= 0;
       for (int i = 0; i < count; i++)

@@ -53,6 +53,7 @@ struct context
   int masktreefd; /* the shared empty read-only tmpfs that covers directories */
   int sendfd;     /* goes with the next PAUSED */
   int gatefd;     /* the listening socket of STEP_GATE */
+  int networkfd;  /* a network namespace made beforehand, for STEP_UNSHARE */
   int fd_numbers[FD_NUMBERS]; /* STEP_FD: number -> descriptor, -1 none */
   const char *program;        /* found by STEP_PROGRAM */
   uint32_t umask;             /* of the payload */

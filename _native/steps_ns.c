@@ -64,10 +64,28 @@ do_join_ns (const struct step *s, struct context *ctx)
   return checked (ctx, CALL_SETNS, sys_setns (s->fd, (int) s->a));
 }
 
+/* Enter the network namespace that was made beforehand, and take that flag off.  */
+static int
+enter_prepared (struct context *ctx, uint64_t *flags)
+{
+  int result = checked (ctx, CALL_SETNS, sys_setns (ctx->networkfd, CLONE_NEWNET));
+
+  drop_fd (&ctx->networkfd);
+  *flags &= ~(uint64_t) CLONE_NEWNET;
+  return result;
+}
+
 int
 do_unshare (const struct step *s, struct context *ctx)
 {
-  return checked (ctx, CALL_UNSHARE, sys_unshare (s->a));
+  uint64_t flags = s->a;
+  int result = 0;
+
+  if ((flags & CLONE_NEWNET) != 0 && ctx->networkfd >= 0)
+    result = enter_prepared (ctx, &flags);
+  if (result == 0 && flags != 0)
+    result = checked (ctx, CALL_UNSHARE, sys_unshare (flags));
+  return result;
 }
 
 /* What a flag is called in /proc/self/ns.  The pid namespace is the one of our children: setns(2)
@@ -180,20 +198,28 @@ do_oom_score (const struct step *s, struct context *ctx)
 /* netdevice(7).  Any socket reaches the interfaces of its network namespace; a unix one is there
    even in a kernel without IPv4.  */
 int
-do_loopback (const struct step *s, struct context *ctx)
+raise_loopback (uint32_t *call)
 {
   autoclose int fd = sys_socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   struct ifreq request = { .ifr_name = "lo" };
   int result;
 
-  (void) s;
+  *call = CALL_SOCKET;
   if (fd < 0)
-    return checked (ctx, CALL_SOCKET, fd);
-  result = checked (ctx, CALL_IOCTL, sys_ioctl (fd, SIOCGIFFLAGS, &request));
-  if (result < 0)
+    return fd;
+  *call = CALL_IOCTL;
+  result = sys_ioctl (fd, SIOCGIFFLAGS, &request);
+  if (result < 0 || (request.ifr_flags & IFF_UP) != 0)
     return result;
   request.ifr_flags = (short) (request.ifr_flags | IFF_UP);
-  return checked (ctx, CALL_IOCTL, sys_ioctl (fd, SIOCSIFFLAGS, &request));
+  return sys_ioctl (fd, SIOCSIFFLAGS, &request);
+}
+
+int
+do_loopback (const struct step *s, struct context *ctx)
+{
+  (void) s;
+  return raise_loopback (&ctx->call);
 }
 
 int

@@ -59,6 +59,7 @@ class Launch:
                 clone_flags=self._plan.clone_flags,
                 cgroup_fd=cgroup_fd,
                 owned=self._owned,
+                own_network=self._plan.own_network,
             )
 
     @property

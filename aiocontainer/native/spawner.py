@@ -85,18 +85,23 @@ class Spawner:
         clone_flags: int,
         cgroup_fd: int = -1,
         owned: bool,
+        own_network: bool = False,
     ) -> None:
         """Ask for one container process; the answers come on the other end of *control*.
 
         All descriptors stay the caller's.  *control* must be closed here afterwards, or its end of
-        file is never seen.  *owned*: the container is killed when this process is gone.  Blocks only
-        while the queue is full.
+        file is never seen.  *owned*: the container is killed when this process is gone.  *own_network*:
+        it may be given a network namespace made beforehand.  Blocks only while the queue is full.
         """
         if len(fds) > MAX_FDS:
             raise HelperError(f"{len(fds)} descriptors to pass, at most {MAX_FDS}")
         first = [control, plan_fd] if cgroup_fd < 0 else [control, plan_fd, cgroup_fd]
         passed = array.array("i", [*first, *fds])
-        flags = (lib.SPAWN_INTO_CGROUP if cgroup_fd >= 0 else 0) | (lib.SPAWN_OWNED if owned else 0)
+        flags = (
+            (lib.SPAWN_INTO_CGROUP if cgroup_fd >= 0 else 0)
+            | (lib.SPAWN_OWNED if owned else 0)
+            | (lib.SPAWN_NETWORK if own_network else 0)
+        )
         message = encode_spawn(flags, len(passed), clone_flags)
         try:
             self._control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])

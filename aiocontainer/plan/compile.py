@@ -82,6 +82,7 @@ def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
         steps=steps,
         fds=tuple(draft.fds),
         clone_flags=draft.namespaces.birth,
+        own_network=draft.namespaces.is_new("network") and not draft.namespaces.has("user"),
         maps=draft.maps,
         cgroup=draft.cgroup,
         resctrl=group,

@@ -264,6 +264,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     fds: tuple[PlanFd, ...] = ()
     clone_flags: int = 0
     """Namespaces that are there from birth: CLONE_NEWUSER, CLONE_NEWPID."""
+    own_network: bool = False
+    """It gets a new network namespace, owned by the user namespace that we are in ourselves."""
     maps: IdMaps | None = None
     cgroup: CgroupPlan | None = None
     resctrl: ResctrlGroup | None = None
