@@ -12,7 +12,7 @@ struct job
 {
   int control;
   int plan;
-  int cgroup; /* -1: none */
+  int cgroup;  /* -1: none */
   int network; /* a network namespace made beforehand, or -1 */
   int fds[WIRE_MAX_FDS];
   uint32_t fd_count;

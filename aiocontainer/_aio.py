@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
-__all__ = ["OwnedFd", "finish", "in_thread", "undo"]
+__all__ = ["OwnedFd", "finish", "in_thread", "outlast", "undo"]
 
 T = TypeVar("T")
 
@@ -28,19 +28,33 @@ async def finish(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     If *work* fails after a cancellation, the cancellation wins and carries the failure as a note.
     """
-    task = asyncio.ensure_future(work())
+    return await outlast(asyncio.ensure_future(work()))
+
+
+async def outlast(future: asyncio.Future[T]) -> T:
+    """Wait for *future* as `finish` does; it is nobody's to cancel."""
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
+    while not future.done():
+        # Not by asyncio.wait or shield, which make three more objects and a turn of the loop.
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wake = functools.partial(_wake, waiter)
+        future.add_done_callback(wake)
         try:
-            await asyncio.wait([task])
+            await waiter
         except asyncio.CancelledError as exc:
             cancelled = exc
+            future.remove_done_callback(wake)
     if cancelled is None:
-        return task.result()
-    failure = None if task.cancelled() else task.exception()
+        return future.result()
+    failure = None if future.cancelled() else future.exception()
     if failure is not None:
         cancelled.add_note(f"while undoing: {type(failure).__name__}: {failure}")
     raise cancelled
+
+
+def _wake(waiter: asyncio.Future[None], _: object) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 async def undo(failure: BaseException, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
@@ -74,7 +88,7 @@ async def in_thread(
     except asyncio.CancelledError as exc:
         if interrupt is not None:
             interrupt()
-        cancelled = await job.outlast(exc)
+        cancelled = await job.await_end(exc)
         if job.failure is None and undo is not None:
             await finish(lambda: in_thread(lambda: undo(job.result)))
         raise cancelled from None
@@ -109,7 +123,7 @@ class _Job(Generic[T]):
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
             self.loop.call_soon_threadsafe(self._settle)
 
-    async def outlast(self, cancelled: asyncio.CancelledError) -> asyncio.CancelledError:
+    async def await_end(self, cancelled: asyncio.CancelledError) -> asyncio.CancelledError:
         """Wait for the end whatever else cancels us, and return the last cancellation."""
         while not self.ended:
             self.waiter = self.loop.create_future()
@@ -121,8 +135,7 @@ class _Job(Generic[T]):
 
     def _settle(self) -> None:
         self.ended = True
-        if not self.waiter.done():
-            self.waiter.set_result(None)
+        _wake(self.waiter, None)
 
 
 class _Workers:

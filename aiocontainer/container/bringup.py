@@ -50,19 +50,21 @@ class Bringup:
         wire: bytes,
         sources: Callable[[Mapping[int, OwnedFd], ExitStack], Sources],
         *,
+        processes: int,
         cgroup_fd: int,
         owned: bool,
     ) -> None:
         """Open the streams and what *plan* wants passed, and send it as *wire* says it.
 
-        *sources* is given the payload's ends of the streams.
+        It makes so many *processes*, one after the other.  *sources* is given the payload's ends of the
+        streams.
         """
         payload, self._ends = self._redirects.open()
         with ExitStack() as stack:
             for end in payload.values():
                 stack.enter_context(end)
             fds = sources(payload, stack).open(plan, stack)
-            self._launch = Launch(plan, owned=owned)
+            self._launch = Launch(plan, processes=processes, owned=owned)
             if self._interrupted:
                 self._launch.interrupt()
             self._launch.send(spawner, wire, fds, cgroup_fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from .. import native
 from ..plan.compile import compile_plan, renamed
+from ..plan.steps import Fork, Keyring, Seccomp
 from .starting import gate_facts
 
 if TYPE_CHECKING:
@@ -19,10 +21,33 @@ if TYPE_CHECKING:
     from ..spec import Spec
     from .filters import Filters
 
-__all__ = ["Compiled", "Compiler"]
+__all__ = ["Compiled", "Compiler", "traits_of"]
 
 _MOST: Final = 64
 """Specifications that are remembered; the longest unused is forgotten first."""
+
+
+class Traits(Struct, frozen=True):
+    """What of its steps the parent has to know before it comes to them; the same for all of one `Spec`."""
+
+    processes: int
+    """How many the helper makes, one after the other: the last is the one that counts."""
+    keyring: bool
+    listens_early: bool
+    """A filter hands out its listener before "created"."""
+    listens_late: bool
+    """A filter hands out its listener at start."""
+
+
+def traits_of(plan: Plan) -> Traits:
+    """Look through the steps of *plan*."""
+    listening = [step for step in plan.steps if isinstance(step, Seccomp) and step.listens]
+    return Traits(
+        processes=1 + sum(isinstance(step, Fork) for step in plan.steps),
+        keyring=any(isinstance(step, Keyring) for step in plan.steps),
+        listens_early=any(not step.late for step in listening),
+        listens_late=any(step.late for step in listening),
+    )
 
 
 class Compiled(Struct, frozen=True):
@@ -31,6 +56,10 @@ class Compiled(Struct, frozen=True):
     plan: Plan
     records: tuple[bytes, ...]
     gate: object
+    traits: Traits
+    config: bytes
+    """The specification as it is kept."""
+    config_sha256: str
 
     @property
     def wire(self) -> bytes:
@@ -62,7 +91,15 @@ class Compiler:
         if entry is not None:
             return self._renamed(entry.compiled, spec, options)
         plan = self._filters.complete(compile_plan(spec, self._host, options))
-        compiled = Compiled(plan, tuple(map(native.encode_step, plan.steps)), gate_facts(plan))
+        config = spec.encode()
+        compiled = Compiled(
+            plan,
+            tuple(map(native.encode_step, plan.steps)),
+            gate_facts(plan),
+            traits_of(plan),
+            config,
+            hashlib.sha256(config).hexdigest(),
+        )
         with self._lock:
             self._entries[key] = _Entry(spec, compiled)
             if len(self._entries) > _MOST:
@@ -75,4 +112,4 @@ class Compiler:
         for index, step in enumerate(plan.steps):
             if step is not had.plan.steps[index]:
                 records[index] = native.encode_step(step)
-        return Compiled(plan, tuple(records), had.gate)
+        return replace(had, plan=plan, records=tuple(records))

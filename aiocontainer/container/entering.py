@@ -19,6 +19,7 @@ from ..spec import Capabilities, User
 from ..spec import Process as ProcessSpec
 from ..spec.ids import parse_user
 from .bringup import Bringup
+from .compiled import traits_of
 from .fds import Sources, birth_cgroup
 from .listener import Destination, process_state, supervisor
 from .source import find_home
@@ -169,7 +170,8 @@ class Entering:
 
     def _destination(self, plan: Plan) -> Destination:
         """Reach whoever answers for the process's filter."""
-        listens = any(isinstance(step, Seccomp) and step.listens for step in plan.steps)
+        traits = traits_of(plan)
+        listens = traits.listens_early or traits.listens_late
         return Destination(supervisor(self._spec) if listens else None, self._own, self._state.id)
 
     def _send(self, plan: Plan, init: int) -> None:
@@ -182,6 +184,7 @@ class Entering:
             lambda payload, _: Sources(
                 stdio=payload, tasks=self._cgroup.open_tasks, init=init, init_pid=self._init.pid
             ),
+            processes=traits_of(plan).processes,
             cgroup_fd=cgroup_fd,
             owned=owned,
         )

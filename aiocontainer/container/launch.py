@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from .. import native
 from .._aio import OwnedFd
 from ..errors import HelperError
-from ..plan.steps import Fork
 from .dialogue import Channel, Dialogue
 
 if TYPE_CHECKING:
@@ -40,12 +39,12 @@ class Launch:
     Everything blocks, and runs in one thread at a time; only `interrupt` may come from another.
     """
 
-    def __init__(self, plan: Plan, *, owned: bool) -> None:
+    def __init__(self, plan: Plan, *, processes: int, owned: bool) -> None:
         self._plan = plan
         self._owned = owned
         self._channel: Channel[Step] | None = None
         self._interrupted = False
-        self._processes = 1 + sum(isinstance(step, Fork) for step in plan.steps)
+        self._processes = processes
 
     def send(self, spawner: native.Spawner, wire: bytes, fds: Sequence[int], cgroup_fd: int) -> None:
         """Send the plan, as *wire* says it, with its descriptors, which stay the caller's."""

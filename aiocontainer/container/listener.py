@@ -15,14 +15,12 @@ from msgspec import Struct
 
 from .. import spec as _spec
 from ..errors import SpecError, StateCorruptError, StateError
-from ..plan.steps import Seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._aio import OwnedFd
     from ..events import SeccompNotifications
-    from ..plan.plan import Plan
     from ..spec import Spec
     from ..store import State
 
@@ -54,10 +52,8 @@ def supervisor(spec: Spec) -> Supervisor:
     return Supervisor(profile.listener_path, profile.listener_metadata)
 
 
-def late_listener(plan: Plan, spec: Spec) -> dict[str, object]:
-    """Return what start will need to know, as facts of the state: nothing, where it gets no listener."""
-    if not any(isinstance(step, Seccomp) and step.late and step.listens for step in plan.steps):
-        return {}
+def late_listener(spec: Spec) -> dict[str, object]:
+    """Return what a start that gets a listener will need to know, as facts of the state."""
     return {_FACT: msgspec.to_builtins(supervisor(spec))}
 
 

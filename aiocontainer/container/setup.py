@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from ..plan.flags import (
     PAUSE_NETWORK,
 )
 from ..plan.options import Options
-from ..plan.steps import Keyring, Pause, Seccomp
+from ..plan.steps import Pause, Seccomp
 from ..store import Record, State, UnitRecord, boot_id, identify, namespace_inodes, timestamp
 from .bringup import Bringup
 from .fds import Sources, birth_cgroup, cgroup_record
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from ..plan.steps import Step
     from ..spec import Spec
     from ..store import Identity, Lock
+    from .compiled import Compiled
     from .environment import Environment
     from .process import Process
     from .source import Source
@@ -108,9 +108,8 @@ class Setup:
         self._moved: MovedDevices | None = None
         self._spec: Spec
         self._plan: Plan
-        self._gate: object
         self._bundle: str
-        self._config: bytes
+        self._compiled: Compiled
         self._identity: Identity | None
 
     async def run(self) -> Created:
@@ -143,7 +142,7 @@ class Setup:
     def _create(self) -> State | int:
         """Send the plan, and go on to the first pause that the loop attends to; or else to the end."""
         self._prepare()
-        self._environment.store.save_config(self._id, self._config)  # while the helper works
+        self._environment.store.save_config(self._id, self._compiled.config)  # while the helper works
         self._identity = self._identify_early()
         return self._go_on()
 
@@ -170,8 +169,7 @@ class Setup:
         host = self._environment.host
         self._spec, self._bundle, overlay = load_source(self._source, host)
         compiled = self._environment.compiler.compile(self._spec, self._plan_options(overlay=overlay))
-        self._plan, self._gate = compiled.plan, compiled.gate
-        self._config = self._spec.encode()
+        self._compiled, self._plan = compiled, compiled.plan
         self._connect()
         spawner = self._environment.spawner
         cgroup = self._environment.cgroup(self._plan.cgroup)
@@ -199,6 +197,7 @@ class Setup:
             self._plan,
             compiled.wire,
             self._sources,
+            processes=compiled.traits.processes,
             cgroup_fd=birth_cgroup(cgroup, self._plan) if self._unit is None else -1,
             owned=self._environment.owned,
         )
@@ -237,11 +236,11 @@ class Setup:
 
     def _connect(self) -> None:
         """Reach whoever answers for the filter, if that is loaded before "created"."""
-        filters = [step for step in self._plan.steps if isinstance(step, Seccomp) and step.listens]
-        own = self._options.notifications
-        if own is not None and (not filters or supervisor(self._spec).path):
+        own, traits = self._options.notifications, self._compiled.traits
+        listens = traits.listens_early or traits.listens_late
+        if own is not None and (not listens or supervisor(self._spec).path):
             raise SpecError("nothing that this application is asked about", origin="seccomp_listener")
-        if filters and not filters[0].late:
+        if traits.listens_early:
             self._destination = Destination(supervisor(self._spec), own, self._id)
 
     def _sources(self, payload: Mapping[int, OwnedFd], stack: ExitStack) -> Sources:
@@ -274,8 +273,8 @@ class Setup:
             resctrl=self._resctrl,
             rootless=not self._environment.host.privileged,
             annotations=dict(self._spec.annotations or {}),
-            config_sha256=hashlib.sha256(self._config).hexdigest(),
-            facts=self._facts() | late_listener(self._plan, self._spec),
+            config_sha256=self._compiled.config_sha256,
+            facts=self._facts(),
         )
         self._environment.store.save(self._id, state)
         return state
@@ -333,11 +332,12 @@ class Setup:
         return {name: inode for name, inode in namespace_inodes(pid).items() if ours.get(name) != inode}
 
     def _facts(self) -> dict[str, object]:
-        return {
+        facts = late_listener(self._spec) if self._compiled.traits.listens_late else {}
+        return facts | {
             "rootfs": os.path.join(self._bundle, self._spec.root.path) if self._spec.root else "",
-            "keyring": any(isinstance(step, Keyring) for step in self._plan.steps),
+            "keyring": self._compiled.traits.keyring,
             "owned": self._environment.owned,
-            "gate": self._gate,
+            "gate": self._compiled.gate,
             "hooks": later_hooks(self._spec),
             "netDevices": {device.host: device.name for device in self._plan.devices},
         }

@@ -133,6 +133,7 @@ def send(
     clone_flags: int = 0,
     cgroup_fd: int = -1,
     owned: bool = True,
+    own_network: bool = False,
 ) -> Talk:
     """Ask for a container."""
     data = plan if isinstance(plan, bytes) else native.encode_plan(plan, len(fds))
@@ -147,6 +148,7 @@ def send(
                 clone_flags=clone_flags,
                 cgroup_fd=cgroup_fd,
                 owned=owned,
+                own_network=own_network,
             )
     except BaseException:
         ours.close()

@@ -165,7 +165,7 @@ BAD_REQUESTS: dict[str, tuple[bytes, int]] = {
     "no descriptors": (message(fds=0), 0),
     "one descriptor": (message(fds=1), 1),
     "cgroup missing": (message(flags=lib.SPAWN_INTO_CGROUP), 2),
-    "flags": (message(flags=4), 2),
+    "flags": (message(flags=8), 2),
     "clone flags": (message(clone_flags=0x20000), 2),
     "too many": (message(fds=250), 250),
 }
