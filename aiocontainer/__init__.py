@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         NetworkError,
         NotFoundError,
         NotRunningError,
+        OutOfMemoryError,
         PausedError,
         RequestGoneError,
         ResctrlError,
@@ -43,7 +44,22 @@ if TYPE_CHECKING:
     from .oneshot import run
     from .plan.plan import Plan
     from .runtime import Runtime
-    from .spec import Mount, Resources, Spec
+    from .spec import (
+        BlockIO,
+        Cpu,
+        DeviceRule,
+        HugepageLimit,
+        InterfacePriority,
+        Memory,
+        Mount,
+        Network,
+        Pids,
+        Rdma,
+        Resources,
+        Spec,
+        ThrottleDevice,
+        WeightDevice,
+    )
 
 __all__ = [
     "Runtime",
@@ -70,6 +86,17 @@ __all__ = [
     "Spec",
     "Mount",
     "Resources",
+    "Memory",
+    "Cpu",
+    "Pids",
+    "BlockIO",
+    "WeightDevice",
+    "ThrottleDevice",
+    "HugepageLimit",
+    "Network",
+    "InterfacePriority",
+    "Rdma",
+    "DeviceRule",
     "ContainerError",
     "BootstrapError",
     "CgroupError",
@@ -82,6 +109,7 @@ __all__ = [
     "NetworkError",
     "NotFoundError",
     "NotRunningError",
+    "OutOfMemoryError",
     "PausedError",
     "ResctrlError",
     "RequestGoneError",
@@ -120,6 +148,17 @@ _HOMES: Final = {
     "Spec": "spec",
     "Mount": "spec",
     "Resources": "spec",
+    "Memory": "spec",
+    "Cpu": "spec",
+    "Pids": "spec",
+    "BlockIO": "spec",
+    "WeightDevice": "spec",
+    "ThrottleDevice": "spec",
+    "HugepageLimit": "spec",
+    "Network": "spec",
+    "InterfacePriority": "spec",
+    "Rdma": "spec",
+    "DeviceRule": "spec",
 }
 """Name to module; what is not here lives in `errors`."""
 

@@ -25,6 +25,7 @@ __all__ = [
     "NetworkError",
     "NotFoundError",
     "NotRunningError",
+    "OutOfMemoryError",
     "PausedError",
     "ResctrlError",
     "RequestGoneError",
@@ -202,16 +203,44 @@ class NetworkError(ContainerError, OSError):
 
 
 class CgroupError(ContainerError, OSError):
-    """A cgroup file or directory refused; `value` is what was to be written, if anything."""
+    """A cgroup file or directory refused; `value` is what was to be written, if anything.
 
-    def __init__(self, path: str, errno: int, *, value: str | None = None) -> None:
+    `origin` is the place in the specification that asked for it, `advice` what the kernel may mean.
+    """
+
+    def __init__(
+        self, path: str, errno: int, *, value: str | None = None, origin: str = "", advice: str = ""
+    ) -> None:
         super().__init__(errno, os.strerror(errno), path)
         self.path = path
         self.value = value
+        self.origin = origin
+        self.advice = advice
 
     def __str__(self) -> str:
+        place = f"{self.origin}: " if self.origin else ""
         wrote = f" (writing {self.value!r})" if self.value is not None else ""
-        return f"{self.path}: {self.strerror}{wrote}"
+        advice = f": {self.advice}" if self.advice else ""
+        return f"{place}{self.path}: {self.strerror}{wrote}{advice}"
+
+
+class OutOfMemoryError(ContainerError, MemoryError):
+    """The kernel killed for want of memory before the program ran: a limit is too small even for us.
+
+    `kills` is how many processes.  Not `certain` where others in the container may have been meant.
+    """
+
+    def __init__(self, operation: str, kills: int, *, id: str = "", certain: bool = True) -> None:
+        super().__init__(operation, kills, id)
+        self.operation = operation
+        self.kills = kills
+        self.id = id
+        self.certain = certain
+
+    def __str__(self) -> str:
+        how = "" if self.certain else "possibly "
+        reason = "the limit of memory is too small to begin with"
+        return f"cannot {self.operation} container {self.id!r}: {how}killed for want of memory, {reason}"
 
 
 class ResctrlError(ContainerError, OSError):

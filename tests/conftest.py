@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 
-pytest_plugins = ["support.containers", "support.guest", "support.resctrl"]
+pytest_plugins = ["support.cgroups", "support.containers", "support.guest", "support.resctrl"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 from ..errors import CgroupError, ExistsError, UnsupportedError
 from . import unified
 from .interface import CgroupBusyError
+from .limits import Limits
 from .members import signal_members
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..plan.host import CgroupMode
+    from ..plan.plan import CgroupWrite
     from .directory import Directory
     from .mounts import Mounts
 
@@ -121,8 +123,20 @@ class Hierarchical(ABC):
                     directory.remove()
         self.close()
 
-    def _prepare(self) -> None:  # noqa: B027 - v2 has nothing to do
+    @abstractmethod
+    def _prepare(self) -> None:
         """Make what was created fit for processes."""
+
+    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> None:
+        """Write limits in order, all of them or none."""
+        if writes:
+            Limits(self._directory_of, self._enable).set(writes, fresh=fresh)
+
+    def _enable(self, directory: Directory, controller: str) -> bool:
+        if directory is not self._unified:
+            return False
+        directory.pass_on(controller)
+        return True
 
     def dirfd(self) -> int:
         """Return a descriptor of the cgroup2 directory; ours, until `close`."""
@@ -216,6 +230,10 @@ class Hierarchical(ABC):
         return True
 
     # What the drivers add ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def _directory_of(self, controller: str) -> Directory | None:
+        """Return where a controller's files are; None where it is missing."""
 
     @abstractmethod
     def _is_frozen(self, directory: Directory) -> bool:

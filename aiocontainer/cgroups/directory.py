@@ -214,6 +214,45 @@ class Directory:
                 raise CgroupError(f"{self.path}/{file}", exc.errno or 0, value=value) from exc
             value = own or value
 
+    def pass_on(self, wanted: str = "") -> None:
+        """Have all controllers, or only the *wanted* one, passed on down to it as far as they can be.
+
+        All that a level lists in one write, and if that is refused one by one: a controller may be in
+        use in v1, or the level have processes of its own.  cgroup-v2.rst "Enabling and Disabling".
+        """
+        for depth in range(len(self._names)):
+            level = "/".join((*self._names[:depth], ""))
+            try:
+                listed = _read_at(f"{level}cgroup.controllers", self._mount()).split()
+                passed = _read_at(f"{level}cgroup.subtree_control", self._mount()).split()
+            except OSError as exc:
+                raise CgroupError(f"{self.path}: above it, {level}", exc.errno or 0) from exc
+            missing = [f"+{os.fsdecode(name)}" for name in listed if name not in passed]
+            if wanted:
+                missing = [f"+{wanted}"] if f"+{wanted}" in missing else []
+            if missing and not self._pass(level, " ".join(missing)) and len(missing) > 1:
+                for each in missing:
+                    self._pass(level, each)
+
+    def _pass(self, level: str, change: str) -> bool:
+        try:
+            with OwnedFd(os.open(f"{level}cgroup.subtree_control", _WRITE, dir_fd=self._mount())) as fd:
+                _write(fd.fileno(), change)
+        except OSError:
+            return False
+        return True
+
+    def chown(self, uid: int, files: Iterable[str]) -> None:
+        """Give it, and those of *files* that are there, to a user; CgroupError."""
+        try:
+            with self.open() as top:
+                os.fchown(top.fileno(), uid, -1)
+                for file in files:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.chown(file, uid, -1, dir_fd=top.fileno(), follow_symlinks=False)
+        except OSError as exc:
+            raise CgroupError(self.path, exc.errno or 0) from exc
+
     # Members ----------------------------------------------------------------------------------------
 
     def pids(self) -> list[int]:

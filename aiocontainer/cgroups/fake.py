@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
 
     from ..plan.devices import DeviceRule
+    from ..plan.plan import CgroupWrite
 
 __all__ = ["FakeCgroup"]
 
@@ -21,7 +23,7 @@ __all__ = ["FakeCgroup"]
 class FakeCgroup:
     """Behaves as a cgroup; *world* holds what exists, by path: share it to let two meet.
 
-    Tests put pids into `members` and read `devices` and `signals`.  A SIGKILL empties it, unless
+    Tests put pids into `members` and read `devices`, `files` and `signals`.  A SIGKILL empties it, unless
     `stubborn`.
     """
 
@@ -37,6 +39,10 @@ class FakeCgroup:
         self.stubborn = False
         self.devices: Sequence[DeviceRule] = ()
         self.signals: list[int] = []
+        self.files: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.owner: int | None = None
+        self.killed = 0
         self._made = 1
 
     @property
@@ -69,6 +75,23 @@ class FakeCgroup:
         self._made = int(ours)
         if pid not in self.members:
             self.members.append(pid)
+
+    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> None:  # noqa: ARG002
+        """Note what the files hold now; CgroupError for those in `refused`, with nothing changed."""
+        files = {**self.files}
+        for write in writes:
+            if write.file in self.refused:
+                raise CgroupError(f"{self.path}/{write.file}", errno.EINVAL, value=write.value)
+            files[write.file] = write.value
+        self.files = files
+
+    def delegate(self, uid: int) -> None:
+        """Note the owner."""
+        self.owner = uid
+
+    def oom_kills(self) -> int:
+        """Return what a test has set."""
+        return self.killed
 
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:  # noqa: ARG002
         """Note the rules."""

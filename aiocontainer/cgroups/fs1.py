@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import time
@@ -11,9 +12,10 @@ from ..errors import CgroupError, UnsupportedError
 from ..plan.host import CgroupMode
 from . import unified
 from .base import Hierarchical
+from .parse import parse_keyed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..plan.devices import DeviceRule
     from .directory import Directory
@@ -36,6 +38,26 @@ class Cgroup1(Hierarchical):
         super().__init__(directories, mounts, close_mounts=close_mounts)
         self._freezer = self._controller("freezer")
 
+    def _directory_of(self, controller: str) -> Directory | None:
+        """Find a controller in v1, or else in the cgroup2 beside it."""
+        return self._controller(controller) or self._unified
+
+    def delegate(self, uid: int) -> None:  # noqa: ARG002
+        """Refuse: who may write to a hierarchy of v1 can take back what was limited in it."""
+        raise UnsupportedError("giving the cgroup away", needs="cgroup v2")
+
+    def oom_kills(self) -> int:
+        """Return how often the kernel has killed in it for want of memory.  Linux 4.13."""
+        memory = self._controller("memory")
+        if memory is None:
+            return 0 if self._unified is None else unified.oom_kills(self._unified)
+        try:
+            return parse_keyed(memory.read("memory.oom_control")).get("oom_kill", 0)
+        except CgroupError as exc:
+            if exc.errno in (errno.ENOENT, errno.ENODEV):
+                return 0
+            raise
+
     def _controller(self, name: str) -> Directory | None:
         for key, directory in self._directories.items():
             if name in key.split(","):
@@ -50,13 +72,29 @@ class Cgroup1(Hierarchical):
             cpuset.inherit("cpuset.mems")
 
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:  # noqa: ARG002 - v2's
-        """Write *rules* in order; the plan has made sure that the files can express them."""
+        """Write *rules* in order; the plan has made sure that the files can express them.
+
+        They begin with a verdict on all devices: who is in it must not run before the exceptions hold.
+        """
         devices = self._controller("devices")
-        if devices is None and rules:
-            raise UnsupportedError("device rules", needs="the devices controller", origin="$.linux.resources")
-        for allow, same in itertools.groupby(rules, key=lambda rule: rule.allow):
-            if devices is not None:
+        if devices is None:
+            if rules:
+                needs = "the devices controller"
+                raise UnsupportedError("device rules", needs=needs, origin="$.linux.resources")
+            return
+        with self._standing_still(devices):
+            for allow, same in itertools.groupby(rules, key=lambda rule: rule.allow):
                 devices.write_each("devices.allow" if allow else "devices.deny", (rule.text for rule in same))
+
+    @contextlib.contextmanager
+    def _standing_still(self, directory: Directory) -> Iterator[None]:
+        """Freeze it meanwhile, unless it is empty or frozen anyway, or cannot be."""
+        freezing = bool(directory.pids()) and not self.is_frozen() and self._try_freeze()
+        try:
+            yield
+        finally:
+            if freezing:
+                self.thaw()
 
     def freeze(self) -> None:
         """Stop everything in it; returns when it stands still."""

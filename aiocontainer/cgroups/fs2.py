@@ -1,7 +1,4 @@
-"""Cgroups v2: one directory, written to without asking a service manager.
-
-The controllers that limits need are enabled on the way down by the driver of those limits.
-"""
+"""Cgroups v2: one directory, written to without asking a service manager."""
 
 from __future__ import annotations
 
@@ -26,8 +23,25 @@ class Cgroup2(Hierarchical):
 
     mode = CgroupMode.V2
 
+    def _prepare(self) -> None:
+        """Have all controllers passed on to it, also those without limits: they count what is used."""
+        self._main.pass_on()
+        if self._main.is_nested:
+            unified.join_threads(self._main)
+
+    def _directory_of(self, controller: str) -> Directory:  # noqa: ARG002 - there is but one
+        return self._main
+
+    def delegate(self, uid: int) -> None:
+        """Give it to a user, who may then make cgroups below it."""
+        unified.delegate(self._main, uid)
+
+    def oom_kills(self) -> int:
+        """Return how often the kernel has killed in it for want of memory."""
+        return unified.oom_kills(self._main)
+
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:
-        """Attach *program*, which says what *rules* say."""
+        """Attach *program*, which says what *rules* say, in the place of an earlier one at once."""
         if rules:
             native.attach_device_filter(self.dirfd(), self._mounts.device_filter(program))
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..plan.devices import DeviceRule
     from ..plan.host import CgroupMode
+    from ..plan.plan import CgroupWrite
 
 __all__ = ["Cgroup", "CgroupBusyError"]
 
@@ -63,6 +64,19 @@ class Cgroup(Protocol):
 
     def disown(self) -> None:
         """Let nothing that is done to this object reach what is there: it is somebody else's."""
+
+    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> None:
+        """Write limits in order, all of them or none: what the last one refuses undoes the others.
+
+        *fresh*: it is removed when that happens, and what we made ourselves need not be restored.
+        CgroupError where the kernel refuses, UnsupportedError where it has no such file.
+        """
+
+    def delegate(self, uid: int) -> None:
+        """Give it to a user of the host, so that he can make cgroups below it; v2."""
+
+    def oom_kills(self) -> int:
+        """Return how often the kernel has killed in it for want of memory; 0 when it is gone."""
 
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:
         """Let only these devices be used: *rules* in v1, where the last match decides, *program* in v2."""

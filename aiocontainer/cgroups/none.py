@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..plan.devices import DeviceRule
+    from ..plan.plan import CgroupWrite
 
 __all__ = ["NoCgroup"]
 
@@ -39,6 +40,20 @@ class NoCgroup:
 
     def disown(self) -> None:
         """Do nothing: it never had any."""
+
+    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> None:  # noqa: ARG002
+        """Refuse limits; what asks for none is done."""
+        for write in writes:
+            if not write.optional:
+                _refuse(write.file, write.origin)
+
+    def delegate(self, uid: int) -> None:  # noqa: ARG002
+        """Refuse."""
+        _refuse("giving a cgroup away")
+
+    def oom_kills(self) -> int:
+        """Return 0: nobody counts."""
+        return 0
 
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:  # noqa: ARG002
         """Refuse rules; without any nothing is asked."""
@@ -90,5 +105,6 @@ class NoCgroup:
         """Close nothing."""
 
 
-def _refuse(what: str) -> NoReturn:
-    raise UnsupportedError(what, needs="a cgroup for the container (root, or a delegated one)")
+def _refuse(what: str, origin: str = "") -> NoReturn:
+    needs = "a cgroup for the container (root, or a delegated one)"
+    raise UnsupportedError(what, needs=needs, origin=origin)

@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["parse_keyed", "parse_pids"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["parse_keyed", "parse_pids", "restoring"]
+
+_BY_KEY: Final[Mapping[str, str]] = {
+    "blkio.throttle.read_bps_device": "0",
+    "blkio.throttle.write_bps_device": "0",
+    "blkio.throttle.read_iops_device": "0",
+    "blkio.throttle.write_iops_device": "0",
+    "blkio.weight_device": "0",
+    "blkio.leaf_weight_device": "0",
+    "blkio.bfq.weight_device": "default",
+    "io.bfq.weight": "default",
+    "io.weight": "default",
+    "io.max": "rbps=max wbps=max riops=max wiops=max",
+    "io.latency": "target=0",
+    "misc.max": "max",
+    "net_prio.ifpriomap": "0",
+    "rdma.max": "hca_handle=max hca_object=max",
+}
+"""Files of "key value" lines, and the value of a key that they do not show."""
 
 
 def parse_pids(text: bytes) -> list[int]:
@@ -20,3 +42,19 @@ def parse_keyed(text: bytes) -> dict[str, int]:
         if len(fields) == 2 and fields[1].isdigit():
             values[os.fsdecode(fields[0])] = int(fields[1])
     return values
+
+
+def restoring(file: str, value: str, text: bytes) -> tuple[str, ...]:
+    """Return what to write to *file* to undo the writing of *value*, by its *text* before."""
+    lines = os.fsdecode(text).splitlines()
+    if file == "memory.oom_control":  # cgroup-v1/memory.rst 10
+        return tuple(line.split()[1] for line in lines if line.startswith("oom_kill_disable "))
+    key, separator, _ = value.partition(" ")
+    if file not in _BY_KEY:
+        return tuple(line.strip() or "\n" for line in lines) or ("\n",)
+    if not separator:  # what holds for all devices that have no line of their own
+        return tuple(line.removeprefix("default ") for line in lines if line.startswith("default "))
+    for line in lines:
+        if line.partition(" ")[0] == key:
+            return (line,)
+    return (f"{key} {_BY_KEY[file]}",)

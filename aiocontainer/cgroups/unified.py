@@ -14,15 +14,55 @@ from .parse import parse_keyed
 if TYPE_CHECKING:
     from .directory import Directory
 
-__all__ = ["can_freeze", "freeze", "is_frozen", "kill", "thaw"]
+__all__ = ["can_freeze", "delegate", "freeze", "is_frozen", "join_threads", "kill", "oom_kills", "thaw"]
 
 _FREEZE_S: Final = 10.0
 _GONE: Final = (errno.ENOENT, errno.ENODEV)
+_DELEGATE: Final = "/sys/kernel/cgroup/delegate"
+_DELEGATED: Final = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
+"""What that file says on kernels before 4.15, which have none."""
 
 
 def kill(directory: Directory) -> bool:
-    """Kill everything in it and below it at once, frozen or not; False on kernels before 5.14."""
-    return _write_if_there(directory, "cgroup.kill", "1")
+    """Kill everything in it and below it at once, frozen or not.
+
+    False on kernels before 5.14, and where it is threaded: then there are no whole processes in it.
+    """
+    try:
+        return _write_if_there(directory, "cgroup.kill", "1")
+    except CgroupError as exc:
+        if exc.errno == errno.EOPNOTSUPP:
+            return False
+        raise
+
+
+def join_threads(directory: Directory) -> None:
+    """Make it part of the threaded subtree below which it was made; otherwise nothing could be in it.
+
+    cgroup-v2.rst "Threads": a new cgroup there is "domain invalid" until then.
+    """
+    if directory.read("cgroup.type").strip() == b"domain invalid":
+        directory.write("cgroup.type", "threaded")
+
+
+def delegate(directory: Directory, uid: int) -> None:
+    """Give a user the directory and the files that the kernel lists for that.  cgroup-v2.rst "Delegation"."""
+    try:
+        with open(_DELEGATE, "rb") as file:
+            names = os.fsdecode(file.read()).split()
+    except FileNotFoundError:
+        names = [*_DELEGATED]
+    directory.chown(uid, (name for name in names if "/" not in name))
+
+
+def oom_kills(directory: Directory) -> int:
+    """Return how often the kernel killed in it, and below it, for want of memory.  cgroup-v2.rst."""
+    try:
+        return parse_keyed(directory.read("memory.events")).get("oom_kill", 0)
+    except CgroupError as exc:
+        if exc.errno in _GONE:
+            return 0
+        raise
 
 
 def can_freeze(directory: Directory) -> bool:

@@ -194,6 +194,7 @@ class Entering:
             id=self._state.id,
             namespaces=self._state.namespaces,
             cgroup_paths=self._cgroup.paths,
+            enter_cgroup=self._cgroup.made.get("") == 0,
             resctrl=self._state.resctrl.task_files if self._state.resctrl is not None else (),
             keyring=bool(self._state.facts.get("keyring")),
             console=self._process.terminal,

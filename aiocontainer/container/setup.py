@@ -13,7 +13,7 @@ from .. import resctrl
 from .. import spec as _spec
 from .._aio import OwnedFd, in_thread, undo
 from ..cgroups import where_is
-from ..errors import HelperError, SpecError
+from ..errors import BootstrapError, HelperError, OutOfMemoryError, SpecError
 from ..plan.flags import (
     PAUSE_CGROUP,
     PAUSE_CONSOLE,
@@ -106,6 +106,8 @@ class Setup:
         self._unit: Unit | None = None
         self._resctrl: ResctrlGroup | None = None
         self._moved: MovedDevices | None = None
+        self._kills = 0
+        """For want of memory: before us at first, and in the end because of us."""
         self._spec: Spec
         self._plan: Plan
         self._bundle: str
@@ -124,6 +126,8 @@ class Setup:
             await undo(exc, self._undo)
             if self._lock is not None:  # something was begun
                 await self._hooking.after_end()
+            if self._kills > 0 and isinstance(exc, HelperError | BootstrapError):
+                raise OutOfMemoryError("create", self._kills, id=self._id) from exc
             raise
         self._up.launch.close()
         assert self._cgroup is not None
@@ -168,8 +172,7 @@ class Setup:
         """
         host = self._environment.host
         self._spec, self._bundle, overlay = load_source(self._source, host)
-        compiled = self._environment.compiler.compile(self._spec, self._plan_options(overlay=overlay))
-        self._compiled, self._plan = compiled, compiled.plan
+        compiled = self._compile(overlay=overlay)
         self._connect()
         spawner = self._environment.spawner
         cgroup = self._environment.cgroup(self._plan.cgroup)
@@ -192,6 +195,8 @@ class Setup:
             self._resctrl = group
         if self._unit is None:
             self._limit(cgroup)
+            if cgroup.made.get("") == 0:
+                compiled = self._compile(overlay=overlay, enter_cgroup=True)
         self._up.send(
             spawner,
             self._plan,
@@ -201,6 +206,12 @@ class Setup:
             cgroup_fd=birth_cgroup(cgroup, self._plan) if self._unit is None else -1,
             owned=self._environment.owned,
         )
+
+    def _compile(self, *, overlay: bool, enter_cgroup: bool = False) -> Compiled:
+        options = self._plan_options(overlay=overlay, enter_cgroup=enter_cgroup)
+        compiled = self._environment.compiler.compile(self._spec, options)
+        self._compiled, self._plan = compiled, compiled.plan
+        return compiled
 
     def _planned_unit(self, cgroup: Cgroup) -> UnitRecord | None:
         """Return what is written down of the unit before it is made: nothing of one that is there."""
@@ -225,10 +236,16 @@ class Setup:
         self._up.launch.channel.proceed()
 
     def _limit(self, cgroup: Cgroup) -> None:
-        """Set limits before anything that the container brings is looked at."""
+        """Set all limits before anything that the container brings is looked at."""
         plan = self._plan.cgroup
-        if plan is not None and plan.devices is not None:
+        if plan is None:
+            return
+        self._kills = cgroup.oom_kills() if 0 in cgroup.made.values() else 0
+        cgroup.set_limits(plan.limits, fresh=True)
+        if plan.devices is not None:
             cgroup.set_devices(plan.devices, plan.device_filter)
+        if plan.owner is not None:
+            cgroup.delegate(plan.owner)
 
     def _go_on_in_unit(self) -> State | int:
         self._enter_unit()
@@ -279,7 +296,7 @@ class Setup:
         self._environment.store.save(self._id, state)
         return state
 
-    def _plan_options(self, *, overlay: bool) -> Options:
+    def _plan_options(self, *, overlay: bool, enter_cgroup: bool) -> Options:
         options = self._options
         process = self._spec.process
         joined = look_at_joined(self._spec)
@@ -290,6 +307,7 @@ class Setup:
             no_new_keyring=options.no_new_keyring,
             cgroups=self._environment.cgroups,
             cgroup_driver=self._environment.cgroup_driver,
+            enter_cgroup=enter_cgroup,
             systemd_properties=options.systemd_properties,
             property_policy=options.property_policy,
             overlay=overlay,
@@ -444,6 +462,7 @@ class Setup:
             if self._resctrl is not None:
                 resctrl.remove(self._resctrl)
             if self._cgroup is not None:
+                self._kills = self._cgroup.oom_kills() - self._kills
                 self._cgroup.remove()
                 self._cgroup.close()
             self._environment.store.remove(self._id)

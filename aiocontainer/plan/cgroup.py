@@ -18,16 +18,17 @@ from .steps import JoinCgroup, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ..spec import Linux
+    from ..spec import Linux, Mount
     from .draft import Draft
     from .host import Host
     from .options import Options
     from .plan import PlanFd
 
-__all__ = ["cgroup_paths", "cgroup_plan", "cgroup_steps", "join_steps"]
+__all__ = ["cgroup_owner", "cgroup_paths", "cgroup_plan", "cgroup_steps", "join_steps"]
 
 ORIGIN = "$.linux.cgroupsPath"
 RESOURCES = "$.linux.resources"
+VIEW = "/sys/fs/cgroup"
 _SYSTEMD_FIELDS = 3
 
 
@@ -60,6 +61,33 @@ def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: b
         explicit=bool(path) or by_manager,
         limits=cgroup_limits(resources, host, RESOURCES),
     )
+
+
+def cgroup_owner(draft: Draft) -> int | None:
+    """Return the user of the host to whom the cgroup is given; None where it stays ours.
+
+    In v2, with a namespace of its own and a view that can be written to, the container may make
+    cgroups.  OCI config-linux.md "Cgroup ownership".
+    """
+    host, namespaces = draft.host, draft.namespaces
+    if draft.cgroup is None or host.cgroup_mode is not CgroupMode.V2 or not host.privileged:
+        return None
+    if not namespaces.is_new("cgroup") or not any(map(_is_writable_view, draft.spec.mounts)):
+        return None
+    uid = draft.process.user.uid
+    if draft.known_maps is not None:
+        uids = (
+            uid - first + outside
+            for first, outside, size in draft.known_maps.uid
+            if first <= uid < first + size
+        )
+        uid = next(uids, host.euid)
+    return uid if uid != host.euid else None
+
+
+def _is_writable_view(mount: Mount) -> bool:
+    view = mount.type in ("cgroup", "cgroup2") and clean(mount.destination) == VIEW
+    return view and [each for each in mount.options if each in ("ro", "rw")][-1:] != ["ro"]
 
 
 def _delegation(host: Host, options: Options) -> str:
@@ -104,12 +132,13 @@ def _directory(mount: str, base: str, name: str) -> str:
 
 
 def cgroup_steps(draft: Draft) -> Iterator[Step]:
-    """Yield the steps that enter the cgroups of v1; cgroup2 is where the process is born.
+    """Yield the steps that enter the cgroups of v1; cgroup2 is mostly where the process is born.
 
     Into the cgroups of a unit it is moved by others, at a pause.
     """
     if draft.cgroup is not None and draft.cgroup.unit is None:
-        yield from join_steps(draft.cgroup.paths, ORIGIN, draft.pass_fd)
+        born = not draft.options.enter_cgroup
+        yield from join_steps(draft.cgroup.paths, ORIGIN, draft.pass_fd, born=born)
 
 
 def join_steps(

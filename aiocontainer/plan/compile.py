@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ..errors import SpecError, UnsupportedError
 from ..spec import SYSTEMD_PROPERTY, at, check, sysctl_path
 from .cgroup import ORIGIN as CGROUPS_PATH
-from .cgroup import RESOURCES, cgroup_paths, cgroup_plan, cgroup_steps
+from .cgroup import RESOURCES, cgroup_owner, cgroup_paths, cgroup_plan, cgroup_steps
 from .draft import Draft
 from .flags import (
     CLONE_NEWUSER,
@@ -34,7 +34,6 @@ from .process import Payload, Sockets, check_terminal, raised_limits
 from .rdt import join_resctrl, resctrl_group
 from .rootfs import read_only_root, rootfs_steps
 from .steps import Bind, Gate, Hook, Keyring, Mask, Mount, Pause, ReadOnly, Reset, SetSid, Sysctl
-from .unsupported import refuse_unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,14 +51,15 @@ __all__ = ["compile_plan", "renamed"]
 def compile_plan(spec: Spec, host: Host, options: Options) -> Plan:
     """Return the plan of a new container, up to and including its start."""
     warnings = check(spec, seccomp_listener=options.seccomp_listener)
-    refuse_unsupported(spec)
     process = _process(spec)
     check_terminal(process, options, "$.process")
     draft = Draft(spec, process, host, options)
     draft.cgroup = cgroup_plan(draft.linux, host, options, user_namespace=draft.namespaces.has("user"))
     draft.cgroup = _unit(draft)
-    if draft.cgroup is not None and draft.linux.resources is not None:
-        draft.warnings.extend(limit_warnings(draft.linux.resources, host, RESOURCES))
+    if draft.cgroup is not None:
+        draft.cgroup = replace(draft.cgroup, owner=cgroup_owner(draft))
+        if draft.linux.resources is not None:
+            draft.warnings.extend(limit_warnings(draft.linux.resources, host, RESOURCES))
     payload = Payload(
         process,
         draft.linux,

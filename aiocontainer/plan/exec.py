@@ -124,7 +124,9 @@ def _steps(
 
     affinity = _Affinity.of(process)
     yield from affinity.before
-    yield from join_steps(options.cgroup_paths, "", pass_fd, born=not affinity.before)
+    yield from join_steps(
+        options.cgroup_paths, "", pass_fd, born=not (affinity.before or options.enter_cgroup)
+    )
     yield from affinity.after
     yield from join_resctrl(options.resctrl, "", pass_fd)
     if process.oom_score_adj is not None:

@@ -89,10 +89,11 @@ def _by_parent(plan: Plan) -> Iterator[str]:
 def _cgroup(cgroup: CgroupPlan) -> list[str]:
     paths = [f"    {path}" for path in cgroup.paths.values()]
     rules = [f"    {rule}" for rule in cgroup.devices or ()]
+    owner = [] if cgroup.owner is None else [f"    given to user {cgroup.owner}"]
     limits = [_line("   ", str(limit), limit.origin) for limit in cgroup.limits]
     return [
         *(_unit(cgroup.unit) if cgroup.unit is not None else ()),
-        *_section(f"cgroup ({cgroup.mode.value})", paths),
+        *_section(f"cgroup ({cgroup.mode.value})", [*paths, *owner]),
         *_section("limits", limits),
         *_section("devices", rules),
     ]

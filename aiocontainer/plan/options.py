@@ -49,6 +49,9 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     """False: no cgroup at all, whatever the specification says."""
     cgroup_driver: CgroupDriver = "cgroupfs"
     """Who makes the cgroup: we, or the service manager as one of its units."""
+    enter_cgroup: bool = False
+    """cgroup2 is entered by the process, too, and not where it is born: whatever was there before us
+    may have been killed once, and some kernels go on with that."""
     systemd_properties: tuple[tuple[str, str], ...] = ()
     """Of that unit: name and GVariant text each."""
     property_policy: PropertyPolicy = "careful"
@@ -76,6 +79,8 @@ class ExecOptions(StdioOptions, frozen=True, kw_only=True):
     """OCI name to inode, of each namespace that the container has for itself, as recorded."""
     cgroup_paths: Mapping[str, str] = {}
     """Hierarchy to absolute directory, as recorded."""
+    enter_cgroup: bool = False
+    """As for the init."""
     resctrl: tuple[str, ...] = ()
     """Files through which it joins the container's group of resctrl, as recorded."""
     keyring: bool = False

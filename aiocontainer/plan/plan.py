@@ -253,6 +253,8 @@ class CgroupPlan(Struct, frozen=True):
     """The specification names the path: not being able to make it is an error even unprivileged."""
     limits: tuple[CgroupWrite, ...] = ()
     """In the order in which they are written, while the cgroup is still empty."""
+    owner: int | None = None
+    """Who may make cgroups below it; None: we alone."""
     unit: UnitPlan | None = None
     """What the service manager makes of it; None: the cgroups are made by us alone."""
 

@@ -41,11 +41,14 @@ V2 = Host(
     cgroup_mode=CgroupMode.V2,
     cgroup_hierarchies={"": "/sys/fs/cgroup"},
     cgroup_delegated=True,
+    cgroup_controllers=frozenset({"cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma"}),
+    hugepage_sizes=frozenset({"2MB", "1GB"}),
     resctrl=Resctrl(root="/sys/fs/resctrl", resources=frozenset({"L3", "MB"}), monitoring=True),
 )
 V1 = replace(
     V2,
     cgroup_mode=CgroupMode.V1,
+    cgroup_controllers=frozenset(),
     cgroup_hierarchies={
         name: f"/sys/fs/cgroup/{name}"
         for name in (
@@ -61,6 +64,7 @@ READ_LATER = {
     "$.linux.seccomp.listenerPath": "who is given the listener",
     "$.linux.seccomp.listenerMetadata": "sent along with the listener",
     "$.linux.resources.memory.checkBeforeUpdate": "what an update is compared with",
+    "$.linux.resources.memory.useHierarchy": "always so; a warning where it is to be otherwise",
 }
 """Fields that no plan has, because they are read where they are needed."""
 

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from support.cgroups import process, roots
 
 from aiocontainer.cgroups import (
     CgroupBusyError,
@@ -40,92 +41,6 @@ if TYPE_CHECKING:
     from aiocontainer.cgroups import Cgroup
 
 pytestmark = pytest.mark.needs("root")
-
-KINDS = [
-    pytest.param("hybrid", marks=pytest.mark.needs("cgroup1")),
-    pytest.param("v1", marks=pytest.mark.needs("cgroup1")),
-    pytest.param("v2", marks=pytest.mark.needs("cgroup2")),
-]
-
-
-def roots(kind: str) -> dict[str, str]:
-    points = {key: found.point for key, found in read_hierarchies().items()}
-    if kind == "v1":
-        points.pop("", None)
-    return points
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def name() -> str:
-    return f"aioc-test-{os.getpid()}-{time.monotonic_ns()}"
-
-
-@pytest.fixture
-def opened(kind: str, name: str) -> Iterator[Callable[..., Cgroup]]:
-    """Open the cgroup below the roots, by relative path; all is removed afterwards."""
-    cgroups: list[Cgroup] = []
-    mode = CgroupMode.V2 if kind == "v2" else CgroupMode.V1
-    descriptors = len(os.listdir("/proc/self/fd"))
-
-    def open_below(below: str = "", **arguments: object) -> Cgroup:
-        paths = {key: f"{root}/{name}{below}" for key, root in roots(kind).items()}
-        cgroups.append(open_cgroup(mode, paths, **arguments))  # type: ignore[arg-type]
-        return cgroups[-1]
-
-    yield open_below
-    for cgroup in cgroups:
-        cgroup.close()
-    assert len(os.listdir("/proc/self/fd")) == descriptors
-    for cgroup in reversed(cgroups):
-        with contextlib.suppress(CgroupError):
-            cgroup.remove()
-        cgroup.close()
-    for root in roots(kind).values():
-        assert not os.path.exists(f"{root}/{name}")
-
-
-@pytest.fixture
-def cgroup(opened: Callable[..., Cgroup]) -> Cgroup:
-    made = opened()
-    made.create()
-    return made
-
-
-@contextlib.contextmanager
-def process(
-    *cgroups: Cgroup, code: str = "import time; print(1, flush=True); time.sleep(60)"
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process that has joined *cgroups*; killed in the end whatever happened."""
-    start = f"import sys; sys.stdin.readline(); {code}"
-    command = [sys.executable, "-S", "-c", start]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-    assert child.stdin is not None
-    assert child.stdout is not None
-    try:
-        for each in cgroups:
-            join(each, child.pid)
-        child.stdin.write(b"go\n")
-        assert child.stdout.readline()
-        yield child
-    finally:
-        child.kill()
-        for each in cgroups:
-            each.thaw()
-        child.communicate(timeout=10)
-
-
-def join(cgroup: Cgroup, pid: int) -> None:
-    for fd in cgroup.tasks_fds():
-        try:
-            os.write(fd, str(pid).encode())
-        finally:
-            os.close(fd)
-
 
 # Made and removed
 

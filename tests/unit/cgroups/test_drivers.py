@@ -7,17 +7,20 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from aiocontainer.cgroups import CgroupBusyError, open_cgroup
 from aiocontainer.cgroups.fake import FakeCgroup
 from aiocontainer.errors import CgroupError, ExistsError, UnsupportedError
 from aiocontainer.plan.devices import DeviceRule
 from aiocontainer.plan.host import CgroupMode
+from aiocontainer.plan.plan import CgroupWrite
 
 if TYPE_CHECKING:
     from aiocontainer.cgroups import Cgroup
 
 RULES = (DeviceRule(allow=False),)
+LIMIT = CgroupWrite("$.linux.resources.pids.limit", "pids", "pids.max", "7")
 
 
 @pytest.mark.parametrize(("mode", "paths"), [(CgroupMode.NONE, {"": "/x"}), (CgroupMode.V2, {})])
@@ -30,7 +33,11 @@ def test_no_cgroup(mode: CgroupMode, paths: dict[str, str]) -> None:
     cgroup.set_devices(())
     assert (cgroup.exists(), cgroup.is_frozen(), cgroup.tasks_fds()) == (False, False, [])
     assert (cgroup.paths, cgroup.made) == ({}, {})
+    cgroup.set_limits([CgroupWrite("$", "pids", "pids.max", "max", optional=True)])
+    assert cgroup.oom_kills() == 0
     for refused in (
+        lambda: cgroup.set_limits([LIMIT]),
+        lambda: cgroup.delegate(1),
         lambda: cgroup.set_devices(RULES),
         cgroup.dirfd,
         lambda: cgroup.open_tasks("pids"),
@@ -53,6 +60,14 @@ def test_the_fake_behaves() -> None:
     assert (cgroup.paths, cgroup.made) == ({"": fake.path}, {"": 1})
     cgroup.set_devices(RULES)
     assert fake.devices == RULES
+    cgroup.set_limits([LIMIT])
+    fake.refused.add("memory.max")
+    with pytest.raises(CgroupError):
+        cgroup.set_limits([replace(LIMIT, value="8"), replace(LIMIT, file="memory.max")])
+    assert fake.files == {"pids.max": "7"}
+    cgroup.delegate(5)
+    fake.killed = 2
+    assert (fake.owner, cgroup.oom_kills()) == (5, 2)
     for fd in cgroup.tasks_fds():
         os.close(fd)
     assert cgroup.dirfd() == -1

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from msgspec.structs import replace
 from plan_hosts import HOSTS, ROOTLESS, V1, V2, compiled, namespaces, rootless, spec, steps
 
 from aiocontainer.errors import SpecError, UnsupportedError
 from aiocontainer.plan.flags import MOUNT_ATTR_RDONLY, MOUNT_SETATTR_RECURSIVE
+from aiocontainer.plan.plan import CgroupTasks
 from aiocontainer.plan.steps import Bind, JoinCgroup, Mount, SetAttr, Symlink
 from aiocontainer.spec import Mount as SpecMount
+from aiocontainer.spec import Pids, Resources, User
+
+if TYPE_CHECKING:
+    from aiocontainer.plan.host import Host
 
 COMOUNTED = HOSTS["linux-5.12-v1"]
 VIEW = SpecMount(destination="/sys/fs/cgroup", type="cgroup", options=("nosuid", "ro"))
@@ -152,3 +159,74 @@ def test_without_cgroups_an_empty_directory_covers_what_may_be_there() -> None:
 
     assert [step.fstype for step in steps(plan, Mount)] == ["tmpfs"]
     assert steps(plan, SetAttr)[0].attrs == MOUNT_ATTR_RDONLY
+
+
+# Limits.
+
+
+def test_limits_are_part_of_the_plan() -> None:
+    plan = compiled(spec(resources=Resources(pids=Pids(limit=5))), V1)
+
+    assert plan.cgroup is not None
+    assert [str(write) for write in plan.cgroup.limits] == ["pids.max = 5"]
+    assert "pids.max = 5" in plan.listing()
+    assert "$.linux.resources.pids.limit" in plan.listing()
+
+
+@pytest.mark.parametrize(
+    ("host", "changes", "needs"),
+    [
+        (ROOTLESS, {}, "the right to make directories in /sys/fs/cgroup"),
+        (HOSTS["no-cgroups"], {}, "mounted"),
+        (V1, {"cgroups": False}, "none was wanted"),
+    ],
+)
+def test_limits_without_a_cgroup_are_refused(host: Host, changes: dict[str, bool], needs: str) -> None:
+    """S158: with nothing asked for, nothing is missed."""
+    value = spec() if host is not ROOTLESS else rootless()
+    assert value.linux is not None
+    limited = replace(value, linux=replace(value.linux, resources=Resources(pids=Pids(limit=5))))
+
+    with pytest.raises(UnsupportedError, match=needs) as caught:
+        compiled(limited, host, **changes)
+    assert caught.value.origin == "$.linux.resources.pids.limit"
+    unlimited = replace(value, linux=replace(value.linux, resources=Resources(pids=Pids(limit=-1))))
+    assert compiled(unlimited, host, **changes).cgroup is None
+
+
+def test_what_was_there_before_is_entered() -> None:
+    """A kernel may kill at birth what is born in a cgroup that was killed once."""
+    plan = compiled(spec(), V2, enter_cgroup=True)
+
+    assert isinstance(plan.steps[0], JoinCgroup)
+    assert CgroupTasks("") in plan.fds
+    assert [step.hierarchy for step in steps(compiled(spec(), V1, enter_cgroup=True), JoinCgroup)] == [
+        *V1.cgroup_hierarchies
+    ]
+
+
+# To whom it is given.
+
+WRITABLE = SpecMount(destination="/sys/fs/cgroup", type="cgroup", options=("nosuid", "rw"))
+
+
+@pytest.mark.parametrize(
+    ("uid", "mounts", "namespaces_", "host", "owner"),
+    [
+        (1000, (WRITABLE,), ("mount", "pid", "cgroup"), V2, 1000),
+        (0, (WRITABLE,), ("mount", "pid", "cgroup"), V2, None),
+        (1000, (VIEW,), ("mount", "pid", "cgroup"), V2, None),
+        (1000, (), ("mount", "pid", "cgroup"), V2, None),
+        (1000, (WRITABLE,), ("mount", "pid"), V2, None),
+        (1000, (WRITABLE,), ("mount", "pid", "cgroup"), V1, None),
+    ],
+)
+def test_owner(
+    uid: int, mounts: tuple[SpecMount, ...], namespaces_: tuple[str, ...], host: Host, owner: int | None
+) -> None:
+    value = spec(mounts=mounts, namespaces=namespaces(*namespaces_), user=User(uid=uid, gid=uid))
+    value = replace(value, hostname="")
+
+    plan = compiled(value, host)
+    assert plan.cgroup is not None
+    assert plan.cgroup.owner == owner

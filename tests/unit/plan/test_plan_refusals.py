@@ -1,4 +1,4 @@
-"""Each field that is not implemented yet is refused by its name; empty ones ask for nothing."""
+"""What this machine cannot give is refused by its name; empty fields ask for nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,7 @@ ASKING: tuple[tuple[str, Any], ...] = (
     ("process.selinuxLabel", "system_u:system_r:container_t:s0"),
     ("linux.mountLabel", "system_u:object_r:container_file_t:s0"),
     ("linux.intelRdt", {"closID": "a"}),
-    ("linux.resources.memory", {"limit": 1}),
-    ("linux.resources.cpu", {"shares": 2}),
-    ("linux.resources.pids", {"limit": 1}),
-    ("linux.resources.blockIO", {"weight": 10}),
-    ("linux.resources.hugepageLimits", [{"pageSize": "2MB", "limit": 0}]),
-    ("linux.resources.network", {"classID": 1}),
-    ("linux.resources.rdma", {"mlx5": {"hcaHandles": 1}}),
-    ("linux.resources.unified", {"memory.high": "1"}),
+    ("linux.resources.memory.swappiness", 7),
 )
 
 EMPTY: tuple[tuple[str, Any], ...] = (
