@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import leaks, loops, needs
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup(1) would have the programs under test ignore it
+    # The same examples every time, however busy the machine: searching for new ones is for who asks.
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=slow)
+    settings.register_profile("new", deadline=None, suppress_health_check=slow)
+    settings.load_profile(os.environ.get("AIOCONTAINER_EXAMPLES", "same"))
     config.addinivalue_line("markers", "may_block(reason): the test itself blocks the event loop")
 
 
