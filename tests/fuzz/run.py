@@ -51,6 +51,7 @@ TARGETS = (
     Target("f05_seccomp"),
     Target("f06_configuration", options=("-max_len=16384",)),
     Target("f07_users"),
+    Target("f08_gvariant"),
     Target("f11_procfs"),
     Target("f13_small_parsers"),
 )
