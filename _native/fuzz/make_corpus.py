@@ -12,20 +12,18 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit" / "plan")]
 
-from plan_cases import cases  # noqa: E402 - from the directories above
-from plan_hosts import HOSTS, options  # noqa: E402
+from plan_cases import cases, compiled_case  # noqa: E402 - from the directories above
 
 from aiocontainer.native import encode_plan  # noqa: E402
-from aiocontainer.plan.compile import compile_plan  # noqa: E402
-from aiocontainer.spec import decode_spec  # noqa: E402
+from aiocontainer.plan.steps import Seccomp  # noqa: E402
 
 
 def main() -> None:
     """Encode each case."""
     for case in cases():
-        spec = decode_spec(case.read_bytes())
-        terminal = spec.process is not None and spec.process.terminal
-        plan = compile_plan(spec, HOSTS[case.parent.name], options(console=terminal))
+        plan = compiled_case(case)
+        if any(isinstance(step, Seccomp) for step in plan.steps):
+            continue  # its program comes later, from libseccomp
         name = f"{case.parent.name}-{case.stem}.plan"
         (HERE / "corpus" / "decode" / name).write_bytes(encode_plan(plan.steps, len(plan.fds)))
 

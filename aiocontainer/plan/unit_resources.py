@@ -221,14 +221,27 @@ def _idle(writes: Iterable[CgroupWrite], host: Host, current: Resources | None) 
 
 
 def _io_weight(write: CgroupWrite) -> Iterator[UnitProperty]:
-    """``io.weight``: of all devices, or of one."""
-    weight = write.otherwise if write.otherwise is not None else write
-    device, _, number = weight.value.rpartition(" ")
-    if device in ("", "default"):
-        yield UnitProperty("IOWeight", "t", _number(replace(weight, value=number)), write.origin)
-    elif number != "default":
-        value = [(_device_path(device, write), _number(replace(weight, value=number)))]
-        yield UnitProperty("IODeviceWeight", "a(st)", value, write.origin)
+    """``io.weight`` and ``io.bfq.weight``: a line is the weight of all devices, or of one."""
+    device, _, number = write.value.strip().rpartition(" ")
+    if device and number == "default":
+        return  # the manager has no word for taking one back
+    weight = _number(replace(write, value=number))
+    if write.file == "io.bfq.weight":
+        weight = _from_bfq(weight)
+    if device not in ("", "default"):
+        yield UnitProperty("IODeviceWeight", "a(st)", [(_device_path(device, write), weight)], write.origin)
+    elif write.otherwise is not None:
+        yield UnitProperty("IOWeight", "t", _number(write.otherwise), write.origin)
+    else:
+        yield UnitProperty("IOWeight", "t", weight, write.origin)
+
+
+def _from_bfq(weight: int) -> int:
+    """Return the weight (1-10000) of which the manager makes this one (1-1000) for BFQ."""
+    return weight if weight <= _BFQ_DEFAULT else _BFQ_DEFAULT + (weight - _BFQ_DEFAULT) * 11
+
+
+_BFQ_DEFAULT: Final = 100
 
 
 def _io_max(write: CgroupWrite) -> Iterator[UnitProperty]:

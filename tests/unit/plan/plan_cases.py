@@ -6,11 +6,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plan_hosts import HOSTS, options
 
 from aiocontainer.plan.compile import compile_plan
 from aiocontainer.spec import decode_spec
+
+if TYPE_CHECKING:
+    from aiocontainer.plan.options import Options
+    from aiocontainer.plan.plan import Plan
+    from aiocontainer.spec import Spec
 
 CASES = Path(__file__).parent / "cases"
 
@@ -19,13 +25,20 @@ def cases() -> list[Path]:
     return sorted(CASES.glob("*/*.json"))
 
 
-def listing(case: Path) -> str:
+def compiled_case(case: Path, id: str = "web") -> Plan:
+    """The plan of a case; machines with a service manager are for its driver."""
     value = decode_spec(case.read_bytes())
+    return compile_plan(value, HOSTS[case.parent.name], case_options(case, value, id))
+
+
+def case_options(case: Path, value: Spec, id: str) -> Options:
     terminal = value.process is not None and value.process.terminal
-    host = HOSTS[case.parent.name]
-    driver = "systemd" if host.systemd else "cgroupfs"
-    plan = compile_plan(value, host, options(console=terminal, cgroup_driver=driver))
-    return plan.listing()
+    driver = "systemd" if HOSTS[case.parent.name].systemd else "cgroupfs"
+    return options(id=id, console=terminal, cgroup_driver=driver)
+
+
+def listing(case: Path) -> str:
+    return compiled_case(case).listing()
 
 
 if __name__ == "__main__":

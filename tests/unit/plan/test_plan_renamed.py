@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from plan_cases import CASES, cases
+from plan_cases import CASES, case_options, cases, compiled_case
 from plan_hosts import HOSTS, V2, compiled, options, spec
 
-from aiocontainer.plan.compile import compile_plan, renamed
+from aiocontainer.plan.compile import renamed
 from aiocontainer.spec import decode_spec
 
 if TYPE_CHECKING:
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("case", cases(), ids=lambda case: str(case.relative_to(CASES).with_suffix("")))
 def test_as_compiled(case: Path) -> None:
     value = decode_spec(case.read_bytes())
-    host = HOSTS[case.parent.name]
-    terminal = value.process is not None and value.process.terminal
-    driver = "systemd" if host.systemd else "cgroupfs"
-    first, second = (options(id=id, console=terminal, cgroup_driver=driver) for id in ("first", "second"))
+    other = renamed(
+        compiled_case(case, "first"), value, HOSTS[case.parent.name], case_options(case, value, "second")
+    )
 
-    assert renamed(compile_plan(value, host, first), value, host, second) == compile_plan(value, host, second)
+    assert other == compiled_case(case, "second")
 
 
 def test_most_steps_stay_the_same_objects() -> None:

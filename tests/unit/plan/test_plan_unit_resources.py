@@ -71,7 +71,7 @@ def written(resources: Resources, host: Any = SYSTEMD, current: Resources | None
         (Resources(block_io=BlockIO(weight=1000)), {"IOWeight": 10000}),
         (
             Resources(block_io=BlockIO(weight_device=(WeightDevice(major=8, minor=0, weight=10),))),
-            {"IODeviceWeight": [("/dev/block/8:0", 1)]},
+            {"IODeviceWeight": [("/dev/block/8:0", 10)]},
         ),
         (
             Resources(
@@ -96,6 +96,10 @@ def written(resources: Resources, host: Any = SYSTEMD, current: Resources | None
         (
             Resources(unified={"io.weight": "default 50\n8:0 60"}),
             {"IOWeight": 50, "IODeviceWeight": [("/dev/block/8:0", 60)]},
+        ),
+        (
+            Resources(unified={"io.bfq.weight": "500\n8:0 1000\n8:16 default"}),
+            {"IOWeight": 4500, "IODeviceWeight": [("/dev/block/8:0", 10000)]},
         ),
         (
             Resources(unified={"io.max": "8:0 rbps=5 wbps=max"}),
