@@ -12,13 +12,14 @@ import functools
 import os
 import queue
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
-__all__ = ["OwnedFd", "finish", "in_thread", "outlast", "undo"]
+__all__ = ["Closing", "OwnedFd", "finish", "in_thread", "outlast", "undo"]
 
 T = TypeVar("T")
 
@@ -177,7 +178,25 @@ def _workers() -> _Workers:
     return _Workers(4 * (os.cpu_count() or 1))
 
 
-class OwnedFd:
+class Closing(ABC):
+    """Something that is closed at the end of a ``with`` block."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give it up; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class OwnedFd(Closing):
     """A descriptor with one owner: closed once, by `close()`, by ``with``, or with its owner.
 
     `detach()` hands it over: the number is returned and no longer closed here.
@@ -209,14 +228,6 @@ class OwnedFd:
     def closed(self) -> bool:
         """Whether it was closed or handed over."""
         return self._fd < 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()

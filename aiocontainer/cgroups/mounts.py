@@ -9,13 +9,12 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from .. import native
+from .._aio import Closing
 from ..errors import CgroupError
 from ..plan.mountinfo import find_hierarchies, parse_mountinfo, parse_own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
-    from typing import Self
 
     from ..plan.mountinfo import Hierarchy
 
@@ -51,7 +50,7 @@ def where_is(pid: int, paths: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-class Mounts:
+class Mounts(Closing):
     """One descriptor for each hierarchy, opened when first needed, and device filters once loaded.
 
     Threads may share it, and containers should.
@@ -92,14 +91,6 @@ class Mounts:
             for opened in (self._fds, self._filters):
                 while opened:
                     os.close(opened.popitem()[1])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()

@@ -8,10 +8,10 @@ import fcntl
 import os
 import select
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import native
-from .._aio import OwnedFd, in_thread
+from .._aio import Closing, OwnedFd, in_thread
 from ..errors import RequestGoneError, SpecError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class SeccompRequest:
         return f"<SeccompRequest {self.number} of {self.pid}>"
 
 
-class SeccompNotifications:
+class SeccompNotifications(Closing):
     """All requests of one container, of its init and of what exec added; to be iterated.
 
     The stream ends when no process is left that could ask, or with `close`.  A request that is dropped
@@ -215,12 +215,6 @@ class SeccompNotifications:
     def _unwatch(self) -> None:
         while self._watched:
             self._loop.remove_reader(self._watched.pop())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _ready(listener: OwnedFd) -> int:

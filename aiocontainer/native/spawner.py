@@ -11,9 +11,9 @@ import os
 import select
 import signal
 import socket
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
-from .._aio import OwnedFd
+from .._aio import Closing, OwnedFd
 from ..errors import HelperError
 from ._lib import ffi, lib
 from .calls import wait_pidfd
@@ -21,7 +21,6 @@ from .wire import MAX_FDS, encode_spawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
 __all__ = ["Spawner"]
 
@@ -35,7 +34,7 @@ _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fc
 _EXIT_S: Final = 5.0
 
 
-class Spawner:
+class Spawner(Closing):
     """One helper process, which clones containers as children of this process until `close`.
 
     Its death is noticed by the next `request`, or by `ended`.  Any thread may use it.
@@ -122,14 +121,6 @@ class Spawner:
             # Where somebody waits for every child, or SIGCHLD is ignored, it is reaped already.
             with contextlib.suppress(ChildProcessError):
                 wait_pidfd(self._pidfd.fileno())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _is_readable(fd: int, timeout_s: float) -> bool:

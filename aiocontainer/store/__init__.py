@@ -22,6 +22,7 @@ import stat
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from .. import native
+from .._aio import Closing
 from ..errors import ContainerError, ExistsError, NotFoundError, SpecError, StateCorruptError, StateError
 from ..spec.ids import check_id
 from .cache import Cache, default_cache
@@ -138,7 +139,7 @@ def _on_container(
     return checked
 
 
-class Store:
+class Store(Closing):
     """The state root, opened once.  Methods take the id first; `close()` or ``with`` ends it."""
 
     def __init__(self, root: str | None = None, *, make: bool = True) -> None:
@@ -164,14 +165,6 @@ class Store:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # Coming and going -------------------------------------------------------------------------------
 

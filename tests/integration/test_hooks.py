@@ -15,6 +15,7 @@ from jsonschema import Draft4Validator
 from msgspec.structs import replace
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
+from support.processes import is_alive
 
 from aiocontainer import Callbacks, HookError, Mount, NotFoundError, Runtime, Spec, Status
 from aiocontainer.spec import Hook, Hooks, Namespace, Seccomp, State, Syscall
@@ -76,14 +77,6 @@ async def until(reached: Callable[[], object], what: str = "") -> None:
     while not reached():
         assert time.monotonic() < deadline, what
         await asyncio.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def check_schema(state: object) -> None:

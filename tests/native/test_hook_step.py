@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import talk
+from support.processes import is_alive
 from talk import Raw, program, step
 
 from aiocontainer import native
@@ -56,14 +57,6 @@ def quick(limit_s: float = 3) -> Iterator[None]:
     began = time.monotonic()
     yield
     assert time.monotonic() - began < limit_s
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def gone(pid: int) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import talk
+from support.processes import is_alive
 from talk import program, shell, stdio, step
 
 from aiocontainer import native
@@ -261,14 +262,6 @@ def python(script: str, **options: object) -> subprocess.CompletedProcess[str]:
         check=False,
         **options,  # type: ignore[call-overload]
     )
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def ends(pid: int) -> bool:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from support.guest import look_by_exec, status_ids
+from support.users import NO_USERS
 
 from aiocontainer import Command, Runtime, Spec, SpecError
 
@@ -17,29 +18,6 @@ GOOD = {
     "0": (0, 0),
     "4294967294:4294967294": (2**32 - 2, 2**32 - 2),
 }
-BAD = (
-    *(
-        "",
-        "1:",
-        ":",
-        ":2",
-        "-1",
-        "+1",
-        "0x1",
-        " 1",
-        "1 ",
-        "1\n",
-        "1_0",
-        "1.0",
-        "1e3",
-        "01",
-        "00",
-        "1:2:3",
-        "1:-1",
-    ),
-    *("4294967295", "4294967296", "1:4294967295", "18446744073709551617", "9" * 5000),
-    *("\u0661", "\u0661:\u0662", "\uff11", "\u00b9", "1\0", "root", "user", "nobody:1", "\ud800"),
-)
 
 
 @pytest.mark.parametrize("text", GOOD)
@@ -64,7 +42,7 @@ async def test_command_as(runtime: Runtime, guestfs: str, text: str) -> None:
 
 async def test_everything_else_is_refused(runtime: Runtime, guestfs: str) -> None:
     async with runtime.container(Spec.default(["sleep", "60"], rootfs=guestfs)) as container:
-        for text in BAD:
+        for text in (*NO_USERS, "\ud800"):
             with pytest.raises(SpecError) as caught:
                 await container.exec(["guest"], user=text)
             assert caught.value.origin == "user"
