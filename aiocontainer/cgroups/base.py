@@ -196,16 +196,21 @@ class Hierarchical(ABC):
         """Kill what is in it and remove what we made; CgroupBusyError."""
         if not self._is_ours:
             return
-        deadline, pause_s = time.monotonic() + _REMOVE_S, _FIRST_PAUSE_S
         busy = [directory for directory in self._all() if not _is_settled(directory)]
         if busy:
-            self.kill()
+            with unified.Emptying(self._unified) as emptying:
+                self.kill()
+                self._remove_busy(busy, emptying)
+
+    def _remove_busy(self, busy: list[Directory], emptying: unified.Emptying) -> None:
+        """Try again whenever the cgroup has become empty, at the latest after a pause."""
+        deadline, pause_s = time.monotonic() + _REMOVE_S, _FIRST_PAUSE_S
         while busy := [directory for directory in busy if not _is_settled(directory)]:
             if time.monotonic() >= deadline:
                 raise CgroupBusyError(busy[0].path, busy[0].pids())
             for directory in busy:
                 _kill_directory(directory)
-            time.sleep(pause_s)
+            emptying.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def close(self) -> None:

@@ -12,9 +12,21 @@ from ..errors import CgroupError
 from .parse import parse_keyed
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from .directory import Directory
 
-__all__ = ["can_freeze", "delegate", "freeze", "is_frozen", "join_threads", "kill", "oom_kills", "thaw"]
+__all__ = [
+    "Emptying",
+    "can_freeze",
+    "delegate",
+    "freeze",
+    "is_frozen",
+    "join_threads",
+    "kill",
+    "oom_kills",
+    "thaw",
+]
 
 _FREEZE_S: Final = 10.0
 _GONE: Final = (errno.ENOENT, errno.ENODEV)
@@ -87,6 +99,57 @@ def freeze(directory: Directory) -> None:
         raise
     finally:
         os.close(fd)
+
+
+class Emptying:
+    """Waits for a cgroup to become empty: "populated 0" in its events.  cgroup-v2.rst.
+
+    The kernel tells of it once in 10 ms at most, so a first wait should be a short one.  Where there is
+    no such file (v1 alone, or it is gone) it only sleeps.
+    """
+
+    def __init__(self, directory: Directory | None) -> None:
+        self._fd = _open_events(directory)
+        self._told = False
+
+    def wait(self, most_s: float) -> None:
+        """Return when it has become empty, or after *most_s* seconds.
+
+        Empty and still there, it has to be waited for by time: the kernel is not done with it.
+        """
+        if self._fd is None or self._told or self._is_empty(self._fd):
+            time.sleep(most_s)
+            return
+        poll = select.poll()
+        poll.register(self._fd, select.POLLPRI)
+        poll.poll(most_s * 1000)
+
+    def _is_empty(self, fd: int) -> bool:
+        try:
+            self._told = not parse_keyed(os.pread(fd, 4096, 0)).get("populated")
+        except OSError as exc:
+            if exc.errno not in _GONE:
+                raise
+            self._told = True
+        return self._told
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+
+
+def _open_events(directory: Directory | None) -> int | None:
+    if directory is None:
+        return None
+    try:
+        return directory.open_to_read("cgroup.events")
+    except CgroupError as exc:
+        if exc.errno in _GONE:
+            return None
+        raise
 
 
 def _await_frozen(events: int, path: str) -> None:

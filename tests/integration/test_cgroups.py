@@ -698,3 +698,47 @@ def test_v2_devices_by_program(name: str) -> None:
     finally:
         cgroup.remove()
         cgroup.close()
+
+
+# Waiting until it is empty
+
+
+def test_waiting_ends_when_the_last_process_does(
+    cgroup: Cgroup, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By event where there is a cgroup2, however long the pause would be."""
+    if kind == "v1":
+        pytest.skip("v1 alone tells nobody")
+    top = directory.Directory(Mounts(), "", cgroup.paths[""])
+    with process(cgroup) as child, unified.Emptying(top) as emptying:
+        timer = threading.Timer(0.1, child.kill)
+        timer.start()
+        started = time.monotonic()
+        emptying.wait(20)
+        assert 0.05 < time.monotonic() - started < 10
+        assert cgroup.pids() == []
+        # Empty and not gone: now only time can tell.
+        slept: list[float] = []
+        monkeypatch.setattr(unified.time, "sleep", slept.append)
+        emptying.wait(0.5)
+        assert slept == [0.5]
+        monkeypatch.undo()
+        timer.join()
+    top.close()
+    cgroup.remove()
+
+
+def test_waiting_where_nothing_tells_is_sleeping(cgroup: Cgroup) -> None:
+    cgroup.remove()
+    for absent in (None, directory.Directory(Mounts(), *next(iter(cgroup.paths.items())))):
+        with unified.Emptying(absent) as emptying:
+            started = time.monotonic()
+            emptying.wait(0.02)
+            assert time.monotonic() - started >= 0.02
+
+
+def test_an_empty_cgroup_is_removed_at_once(cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual case is one rmdir(2) in each hierarchy, and no file is looked at."""
+    monkeypatch.setattr(unified, "Emptying", None)
+    cgroup.remove()
+    assert not cgroup.exists()
