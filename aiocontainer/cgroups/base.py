@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from ..errors import CgroupError, ExistsError, UnsupportedError
+from ..plan.host import CgroupMode
 from . import unified
 from .interface import CgroupBusyError
 from .limits import Limits
@@ -18,10 +19,12 @@ from .members import signal_members
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..plan.host import CgroupMode
     from ..plan.plan import CgroupWrite
     from .directory import Directory
     from .mounts import Mounts
+    from .stats.parts import Part
+    from .stats.reading import KeptFiles, Reading
+    from .stats.values import CgroupStats, StatsMask
 
 __all__ = ["Hierarchical"]
 
@@ -174,6 +177,14 @@ class Hierarchical(ABC):
                 return directory.pids()
         return []
 
+    def stats(self, mask: StatsMask | None = None, kept: KeptFiles | None = None) -> CgroupStats:
+        """Read what the kernel accounts of it."""
+        from .stats.reading import read_stats
+        from .stats.values import StatsMask
+
+        version = 2 if self.mode is CgroupMode.V2 else 1
+        return read_stats(version, self._layouts(kept), StatsMask.ALL if mask is None else mask, self.pids)
+
     def kill(self, signal: int = signal.SIGKILL) -> None:
         """Send a signal to everything in it and below it."""
         if not self._is_ours:
@@ -243,6 +254,10 @@ class Hierarchical(ABC):
     @abstractmethod
     def _is_frozen(self, directory: Directory) -> bool:
         """Tell whether one hierarchy has it frozen; False when it is gone or cannot freeze there."""
+
+    @abstractmethod
+    def _layouts(self, kept: KeptFiles | None) -> Iterable[tuple[tuple[Part, ...], Reading]]:
+        """Give the parts of a reading and where their files are; what comes first is preferred."""
 
     @abstractmethod
     def freeze(self) -> None:

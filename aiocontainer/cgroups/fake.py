@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
+import operator
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CgroupError, ExistsError
 from ..plan.host import CgroupMode
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from ..plan.devices import DeviceRule
     from ..plan.plan import CgroupWrite
+    from .stats.reading import KeptFiles
+    from .stats.values import CgroupStats, StatsMask
 
 __all__ = ["FakeCgroup"]
 
@@ -23,8 +27,8 @@ __all__ = ["FakeCgroup"]
 class FakeCgroup:
     """Behaves as a cgroup; *world* holds what exists, by path: share it to let two meet.
 
-    Tests put pids into `members` and read `devices`, `files` and `signals`.  A SIGKILL empties it, unless
-    `stubborn`.
+    Tests put pids into `members`, parts of `CgroupStats` into `usage`, and read `devices`, `files` and
+    `signals`.  A SIGKILL empties it, unless `stubborn`.
     """
 
     mode = CgroupMode.V2
@@ -43,6 +47,7 @@ class FakeCgroup:
         self.refused: set[str] = set()
         self.owner: int | None = None
         self.killed = 0
+        self.usage: dict[str, Any] = {}
         self._made = 1
 
     @property
@@ -124,6 +129,19 @@ class FakeCgroup:
     def disown(self) -> None:
         """Have nothing to do with what is there."""
         self.world, self.members = {}, []
+
+    def stats(self, mask: StatsMask | None = None, kept: KeptFiles | None = None) -> CgroupStats:  # noqa: ARG002
+        """Return `usage`, as much of it as is asked for, and the number of members; CgroupError when gone."""
+        from .stats.reading import parts2
+        from .stats.values import CgroupStats, PidsStats, StatsMask
+
+        if not self.exists():
+            raise CgroupError(self.path, errno.ENOENT)
+        usage = {"pids": PidsStats(current=len(self.members)), **self.usage}
+        parts = [p for p in parts2() if p.field in usage and (mask is None or p.mask in mask)]
+        fields: dict[str, Any] = {part.field: usage[part.field] for part in parts}
+        there = functools.reduce(operator.or_, (part.mask for part in parts), StatsMask(0))
+        return CgroupStats(version=2, parts=there, **fields)
 
     def kill(self, signal: int = signal.SIGKILL) -> None:
         """Note the signal."""

@@ -15,11 +15,13 @@ from .base import Hierarchical
 from .parse import parse_keyed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..plan.devices import DeviceRule
     from .directory import Directory
     from .mounts import Mounts
+    from .stats.parts import Part
+    from .stats.reading import KeptFiles, Reading
 
 __all__ = ["Cgroup1"]
 
@@ -36,6 +38,7 @@ class Cgroup1(Hierarchical):
 
     def __init__(self, directories: Mapping[str, Directory], mounts: Mounts, *, close_mounts: bool) -> None:
         super().__init__(directories, mounts, close_mounts=close_mounts)
+        self._controllers = {name: each for key, each in directories.items() for name in key.split(",")}
         self._freezer = self._controller("freezer")
 
     def _directory_of(self, controller: str) -> Directory | None:
@@ -59,10 +62,7 @@ class Cgroup1(Hierarchical):
             raise
 
     def _controller(self, name: str) -> Directory | None:
-        for key, directory in self._directories.items():
-            if name in key.split(","):
-                return directory
-        return None
+        return self._controllers.get(name)
 
     def _prepare(self) -> None:
         """Seed cpuset: nothing can join before it has CPUs and memory nodes.  cgroup-v1/cpusets.rst."""
@@ -95,6 +95,18 @@ class Cgroup1(Hierarchical):
         finally:
             if freezing:
                 self.thaw()
+
+    def _layouts(self, kept: KeptFiles | None) -> Iterable[tuple[tuple[Part, ...], Reading]]:
+        from .stats.reading import Reading, parts1, parts2
+
+        yield parts1(), Reading(self._home, kept)
+        if self._unified is not None:  # has what is mounted in no hierarchy of v1
+            yield parts2(), Reading(lambda _: self._unified, kept)
+
+    def _home(self, file: str) -> Directory | None:
+        """Return where a file would be: it is named by its controller; pressure is told by cgroup2 alone."""
+        controller, _, name = file.partition(".")
+        return self._unified if name == "pressure" else self._controller(controller)
 
     def freeze(self) -> None:
         """Stop everything in it; returns when it stands still."""

@@ -10,10 +10,12 @@ from . import unified
 from .base import Hierarchical
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..plan.devices import DeviceRule
     from .directory import Directory
+    from .stats.parts import Part
+    from .stats.reading import KeptFiles, Reading
 
 __all__ = ["Cgroup2"]
 
@@ -52,6 +54,11 @@ class Cgroup2(Hierarchical):
     def thaw(self) -> None:
         """Let it run again; no error when it is gone."""
         unified.thaw(self._main)
+
+    def _layouts(self, kept: KeptFiles | None) -> Iterable[tuple[tuple[Part, ...], Reading]]:
+        from .stats.reading import Reading, parts2
+
+        yield parts2(), Reading(lambda _: self._main, kept)
 
     def _is_frozen(self, directory: Directory) -> bool:
         return unified.is_frozen(directory)

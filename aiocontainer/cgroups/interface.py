@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..plan.devices import DeviceRule
     from ..plan.host import CgroupMode
     from ..plan.plan import CgroupWrite
+    from .stats.reading import KeptFiles
+    from .stats.values import CgroupStats, StatsMask
 
 __all__ = ["Cgroup", "CgroupBusyError"]
 
@@ -101,6 +103,12 @@ class Cgroup(Protocol):
 
     def pids(self) -> list[int]:
         """List the processes in it and below it; none when it is gone."""
+
+    def stats(self, mask: StatsMask | None = None, kept: KeptFiles | None = None) -> CgroupStats:
+        """Read what the kernel accounts of it: all, or the parts of *mask*; *kept* are for reading again.
+
+        CgroupError with ENOENT or ENODEV where it is gone, with EBADMSG where a file makes no sense.
+        """
 
     def kill(self, signal: int = signal.SIGKILL) -> None:
         """Send a signal to everything in it and below it, without missing what is being forked.

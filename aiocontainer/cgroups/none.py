@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from ..plan.devices import DeviceRule
     from ..plan.plan import CgroupWrite
+    from .stats.reading import KeptFiles
+    from .stats.values import CgroupStats, StatsMask
 
 __all__ = ["NoCgroup"]
 
@@ -83,6 +85,10 @@ class NoCgroup:
     def pids(self) -> list[int]:
         """Refuse: there are processes, but nothing lists them."""
         _refuse("listing processes")
+
+    def stats(self, mask: StatsMask | None = None, kept: KeptFiles | None = None) -> CgroupStats:  # noqa: ARG002
+        """Refuse: nothing is accounted."""
+        _refuse("reading usage")
 
     def kill(self, signal: int = signal.SIGKILL) -> None:
         """Send nothing to nobody."""

@@ -742,3 +742,18 @@ def test_an_empty_cgroup_is_removed_at_once(cgroup: Cgroup, monkeypatch: pytest.
     monkeypatch.setattr(unified, "Emptying", None)
     cgroup.remove()
     assert not cgroup.exists()
+
+
+# Usage
+
+
+def test_usage_of_what_is_there_and_of_what_is_gone(cgroup: Cgroup, kind: str) -> None:
+    with process(cgroup):
+        stats = cgroup.stats()
+        assert stats.version == (2 if kind == "v2" else 1)
+        assert stats.pids.current == 1
+        assert stats.cpu.total_ns > 0
+    cgroup.remove()
+    with pytest.raises(CgroupError) as caught:
+        cgroup.stats()
+    assert caught.value.errno in (errno.ENOENT, errno.ENODEV)

@@ -42,6 +42,7 @@ def test_no_cgroup(mode: CgroupMode, paths: dict[str, str]) -> None:
         cgroup.dirfd,
         lambda: cgroup.open_tasks("pids"),
         cgroup.pids,
+        cgroup.stats,
         cgroup.freeze,
     ):
         with pytest.raises(UnsupportedError, match="needs a cgroup"):
