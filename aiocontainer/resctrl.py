@@ -10,17 +10,18 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ._aio import OwnedFd
 from .errors import ExistsError, ResctrlError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .plan.resctrl import ResctrlGroup
 
-__all__ = ["create", "remove", "survey"]
+__all__ = ["RdtStats", "create", "remove", "stats", "survey"]
 
 _ORIGIN: Final = "$.linux.intelRdt"
 _DECIMAL: Final = frozenset({"MB", "SMBA"})
@@ -138,3 +139,72 @@ def _line(line: str, origin: str) -> Iterator[tuple[tuple[str, str], int]]:
             yield (resource, domain.strip()), int(value, 10 if resource in _DECIMAL else 16)
         except ValueError as exc:
             raise SpecError(f"{line!r} is not a line of schemata", origin=origin) from exc
+
+
+# What a group has used ----------------------------------------------------------------------------------
+
+
+class RdtStats(Struct, frozen=True, kw_only=True):
+    """What the CPU counts of a group, by monitored domain, and what it shares out.  resctrl.rst."""
+
+    llc_occupancy_bytes: Mapping[int, int] = {}
+    """Domain of the last-level cache to the bytes in it; what the hardware cannot tell now is left out."""
+    mbm_total_bytes: Mapping[int, int] = {}
+    """Domain to the bytes transferred."""
+    mbm_local_bytes: Mapping[int, int] = {}
+    schemata: tuple[str, ...] = ()
+    """Of the group, without leading blanks."""
+    root_schemata: tuple[str, ...] = ()
+    info: Mapping[str, Mapping[str, str]] = {}
+    """Resource, as "L3", to the files that say what it can do, as "cbm_mask"."""
+
+
+_MONITORED: Final = {
+    "llc_occupancy": "llc_occupancy_bytes",
+    "mbm_total_bytes": "mbm_total_bytes",
+    "mbm_local_bytes": "mbm_local_bytes",
+}
+_INFO: Final = {
+    "L3": ("cbm_mask", "min_cbm_bits", "num_closids"),
+    "MB": ("bandwidth_gran", "delay_linear", "min_bandwidth", "num_closids"),
+}
+
+
+def stats(group: ResctrlGroup) -> RdtStats:
+    """Read the counters of a group, the container's own if it has one; nothing where it is gone."""
+    return RdtStats(
+        **_monitored(group.monitor_directory if group.monitor else group.directory),
+        schemata=_schemata(group.directory),
+        root_schemata=_schemata(group.root),
+        info={name: found for name, files in _INFO.items() if (found := _info(group.root, name, files))},
+    )
+
+
+def _monitored(directory: str) -> dict[str, dict[int, int]]:
+    """Read ``mon_data``: its directories are named by resource and domain, as in mon_L3_00."""
+    found: dict[str, dict[int, int]] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(f"{directory}/mon_data")):
+            domain = name.rpartition("_")[2]
+            if not name.startswith("mon_L3_") or not domain.isdecimal():
+                continue
+            for file, field in _MONITORED.items():
+                value = _text(f"{directory}/mon_data/{name}/{file}")
+                if value.isdecimal():  # and not "Unavailable" or "Error"
+                    found.setdefault(field, {})[int(domain)] = int(value)
+    return found
+
+
+def _schemata(directory: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in _text(f"{directory}/schemata").splitlines())
+
+
+def _info(root: str, resource: str, files: Iterable[str]) -> dict[str, str]:
+    return {file: text for file in files if (text := _text(f"{root}/info/{resource}/{file}"))}
+
+
+def _text(path: str) -> str:
+    """Read a small file; "" where there is none, or where the kernel cannot tell now."""
+    with contextlib.suppress(OSError), open(path) as file:
+        return file.read().strip()
+    return ""

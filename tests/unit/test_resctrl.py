@@ -145,3 +145,31 @@ def test_it_is_found_by_its_type(fake_resctrl: FakeResctrl) -> None:
     assert found is not None
     assert (found.root, found.resources, found.monitoring) == (fake_resctrl.root, {"L3", "MB"}, True)
     assert find_resctrl(mounts[:2]) is None
+
+
+# What a group has used.
+
+
+def test_what_a_group_has_used(fake_resctrl: FakeResctrl) -> None:
+    """Of its own monitoring group; a domain that the hardware cannot tell of now is left out."""
+    found = resctrl.survey(group(fake_resctrl, name="gold", named=True, lines=("L3:0=1",), monitor="web"))
+    resctrl.create(found)
+    for place, values in (
+        ("mon_L3_00", {"llc_occupancy": "4096", "mbm_total_bytes": "18446744073709551615"}),
+        ("mon_L3_01", {"llc_occupancy": "Unavailable", "mbm_local_bytes": "7"}),
+        ("mon_MB_00", {"llc_occupancy": "1"}),
+    ):
+        os.makedirs(f"{found.monitor_directory}/mon_data/{place}")
+        for name, text in values.items():
+            with open(f"{found.monitor_directory}/mon_data/{place}/{name}", "w") as file:
+                file.write(f"{text}\n")
+    with open(f"{fake_resctrl.root}/info/L3/cbm_mask", "w") as file:
+        file.write("fffff\n")
+    stats = resctrl.stats(found)
+    assert stats.llc_occupancy_bytes == {0: 4096}
+    assert stats.mbm_total_bytes == {0: 2**64 - 1}
+    assert stats.mbm_local_bytes == {1: 7}
+    assert stats.schemata[0].startswith("L3:0=1")
+    assert stats.root_schemata == ("L3:0=fffff;1=fffff", "MB:0= 100;1= 100")
+    assert stats.info == {"L3": {"cbm_mask": "fffff"}}
+    assert resctrl.stats(group(fake_resctrl, name="gone")).schemata == ()
