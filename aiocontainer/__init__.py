@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ._features import features
+    from .cgroups.stats.values import StatsMask
     from .console import Pty
     from .container import Completed, Container, ExitStatus, OomVerdict, Process, Status
     from .container.container import ContainerState
     from .container.source import Command
+    from .container.stats import Stats
     from .errors import (
         BootstrapError,
         CgroupError,
@@ -73,6 +75,8 @@ __all__ = [
     "ExitStatus",
     "OomVerdict",
     "Completed",
+    "Stats",
+    "StatsMask",
     "Command",
     "Callbacks",
     "Farm",
@@ -134,6 +138,8 @@ _HOMES: Final = {
     "ExitStatus": "container",
     "OomVerdict": "container",
     "Completed": "container",
+    "Stats": "container.stats",
+    "StatsMask": "cgroups.stats.values",
     "Command": "container.source",
     "Callbacks": "hooks",
     "Farm": "farm",

@@ -27,10 +27,12 @@ from .spec.ids import check_id
 from .store import Store, default_root
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from logging import Logger
     from types import TracebackType
 
+    from .cgroups.stats.values import StatsMask
+    from .container.stats import Stats
     from .container.stdio import Redirect
     from .hooks import Callbacks
     from .plan.options import CgroupDriver
@@ -190,10 +192,17 @@ class Runtime:
                 await container.start()
                 process = container.process
                 assert process is not None
-                out, err = await process.communicate(input)
-                return Completed(args=process.args, exit=await process.wait(), stdout=out, stderr=err)
+                # What reads its usage in the end is loaded meanwhile.
+                (out, err), _ = await asyncio.gather(process.communicate(input), in_thread(_load_stats))
             finally:
-                await finish(lambda: container.delete(force=True))
+                await finish(lambda: container.delete(force=True, read_stats=True))
+        return Completed(
+            args=process.args,
+            exit=await process.wait(),
+            stdout=out,
+            stderr=err,
+            stats=container.last_stats,
+        )
 
     def plan(
         self,
@@ -254,6 +263,28 @@ class Runtime:
                 _log().warning("%s", exc)
                 continue
             yield container
+
+    async def stats(
+        self, ids: Iterable[str] | None = None, *, mask: StatsMask | None = None
+    ) -> dict[str, Stats]:
+        """Read what all containers of the root have used, or those of *ids*, in one batch; by id.
+
+        Those that have stopped, or are no more, are left out; what cannot be read is a warning in the log.
+        Without a cgroup a container tells of its network and its share of cache alone.
+        """
+        store = self._ready().store
+        known = {id: container.accounts() for id, container in self._containers.items()}
+        wanted = None if ids is None else tuple(ids)
+
+        def read() -> tuple[dict[str, Stats], list[ContainerError]]:
+            from .container.stats import read_all
+
+            return read_all(store, known, wanted, mask)
+
+        found, failed = await in_thread(read)
+        for exc in failed:
+            _log().warning("%s", exc)
+        return found
 
     async def delete(self, id: str, *, force: bool = False) -> None:
         """Delete a container by its id; *force* also removes one that is half-made or damaged.
@@ -370,6 +401,10 @@ def _checked_policy(policy: PropertyPolicy) -> PropertyPolicy:
     if policy not in get_args(PropertyPolicy):
         raise SpecError(f"{policy!r} is no policy", origin="property_policy")
     return policy
+
+
+def _load_stats() -> None:
+    from .container import stats  # noqa: F401 - loaded, not used
 
 
 def _log() -> Logger:

@@ -28,6 +28,7 @@ from .exit import ExitStatus
 from .hooking import Hooking
 from .listener import Destination, remembered_supervisor
 from .process import Process, SignalName, signal_number
+from .sampling import Accounts, StatsStream
 from .starting import knock, pass_gate
 from .status import Status, after, require
 from .stdio import Redirects
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from ..cgroups import Cgroup
+    from ..cgroups.stats.reading import KeptFiles
+    from ..cgroups.stats.values import StatsMask
     from ..cgroups.systemd import Unit
     from ..console import Pty
     from ..events import SeccompNotifications
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from ..spec import Spec
     from ..store import Lock, State
     from .environment import Environment
+    from .stats import Stats
     from .stdio import Redirect
 
 __all__ = ["Container", "ContainerState"]
@@ -109,6 +113,7 @@ class Container:
         """Has hooks to run, for it is gone."""
         self._notifications = notifications
         self._forget = forget
+        self._last_stats: Stats | None = None
         self._deleted = False
         self._turn = asyncio.Lock()
 
@@ -202,6 +207,47 @@ class Container:
         if await self.status() is Status.STOPPED:
             return []
         return await in_thread(self._cgroup.pids)
+
+    async def stats(self, mask: StatsMask | None = None) -> Stats:
+        """Read what it has used: everything, or the parts of *mask*.  It may be created or paused, too.
+
+        `NotRunningError` once it has stopped; `UnsupportedError` without a cgroup, unless only its network
+        and resctrl are asked for; `CgroupError` where the kernel's files make no sense.
+        """
+
+        def read() -> Stats:
+            from .stats import read_stats  # in the thread: it takes a while the first time
+
+            return read_stats(accounts, mask)
+
+        accounts = self.accounts()
+        return await in_thread(read)
+
+    def stats_stream(self, interval_s: float, mask: StatsMask | None = None) -> StatsStream:
+        """Read what it has used now and every *interval_s* seconds; ends when it stops.
+
+        An asynchronous iterator of what `stats` returns; the first step raises what `stats` raises.
+        """
+
+        async def read(kept: KeptFiles | None) -> tuple[Stats, KeptFiles]:
+            def read() -> tuple[Stats, KeptFiles]:
+                from .stats import sample
+
+                return sample(accounts, mask, kept)
+
+            accounts = self.accounts()
+            return await in_thread(read)
+
+        return StatsStream(interval_s, read, self.wait)
+
+    def accounts(self) -> Accounts:
+        """Return where it is accounted, for a thread that reads there."""
+        return Accounts(self._record, self._cgroup)
+
+    @property
+    def last_stats(self) -> Stats | None:
+        """What it had used in all when `delete` was told to read that."""
+        return self._last_stats
 
     # Lifecycle --------------------------------------------------------------------------------------
 
@@ -314,14 +360,15 @@ class Container:
         """Let its processes go on; `NotRunningError` unless paused."""
         await self._freeze("resume", self._cgroup.thaw)
 
-    async def delete(self, *, force: bool = False) -> None:
+    async def delete(self, *, force: bool = False, read_stats: bool = False) -> None:
         """Remove what create made; *force* kills it first, and does not mind its being gone.
 
         Raises `StateError` while it runs.  The bundle is not touched.  OCI runtime.md "Delete".
-        Poststop hooks come last; what fails of them is logged.
+        Poststop hooks come last; what fails of them is logged.  With *read_stats* the usage is read
+        before its cgroup goes, for `last_stats`.
         """
         try:
-            await finish(lambda: self._delete(force=force))
+            await finish(lambda: self._delete(force=force, read_stats=read_stats))
         finally:
             left, self._left = self._left, None
             if left is not None:
@@ -342,14 +389,6 @@ class Container:
     async def update(self, resources: object) -> NoReturn:  # noqa: ARG002
         """Change limits."""
         _later("changing limits", "Container.update")
-
-    async def stats(self) -> NoReturn:
-        """Read usage."""
-        _later("reading usage", "Container.stats")
-
-    def stats_stream(self, interval_s: float) -> NoReturn:  # noqa: ARG002
-        """Read usage at intervals."""
-        _later("reading usage", "Container.stats_stream")
 
     def events(self) -> NoReturn:
         """Tell what happens to it."""
@@ -503,7 +542,7 @@ class Container:
             after(await self.status(), operation, id=self.id)
             await finish(lambda: in_thread(change))
 
-    async def _delete(self, *, force: bool) -> None:
+    async def _delete(self, *, force: bool, read_stats: bool) -> None:
         async with self._turn:
             if self._deleted:
                 return
@@ -513,6 +552,8 @@ class Container:
             hooking = await self._last_hooks(force=force) if self._has_hooks("poststop") else None
             try:
                 await self._end(status)
+                if read_stats:
+                    await self._read_last()
                 await self._end_unit()
                 await self._locked(self._remove)
                 self._left = hooking
@@ -544,6 +585,17 @@ class Container:
         except TimeoutError:
             reason = "killed, but its init does not end"
             raise StateError("delete", status=status, id=self.id, reason=reason) from None
+
+    async def _read_last(self) -> None:
+        """Read what it has used in all, before its unit or its cgroup goes."""
+
+        def read() -> Stats | None:
+            from .stats import last_stats
+
+            return last_stats(accounts)
+
+        accounts = self.accounts()
+        self._last_stats = await in_thread(read)
 
     async def _end_unit(self) -> None:
         record = self._record.cgroup.unit

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal as _signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from ..errors import ContainerExited
+
+if TYPE_CHECKING:
+    from .stats import Stats
 
 __all__ = ["Completed", "ExitStatus", "OomVerdict"]
 
@@ -77,8 +80,8 @@ class Completed(Struct, frozen=True, kw_only=True):
     stdout: bytes | None = None
     """None where it was not captured."""
     stderr: bytes | None = None
-    stats: Any = None
-    """The last reading before the end; None where nothing was accounted."""
+    stats: Stats | None = None
+    """Read when all its processes had ended: CPU, memory, pids, I/O; None where nothing was accounted."""
 
     @property
     def returncode(self) -> int | None:

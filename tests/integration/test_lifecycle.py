@@ -243,7 +243,6 @@ async def test_what_comes_later_says_so(runtime: Runtime, rootfs: str) -> None:
     async with runtime.container(shell("sleep 60", rootfs)) as c:
         for call in (
             c.update({}),
-            c.stats(),
             c.checkpoint(images="x"),
             c.exec(["true"], timeout_s=1),
             runtime.sweep(),
