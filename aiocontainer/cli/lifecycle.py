@@ -1,4 +1,4 @@
-"""start, kill and delete: one step in the life of a container that is there."""
+"""start, kill, pause, resume and delete: one step in the life of a container that is there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .arguments import Invocation
 
-__all__ = ["delete", "kill", "start"]
+__all__ = ["delete", "kill", "pause", "resume", "start"]
 
 
 def start(call: Invocation) -> int:
@@ -32,6 +32,28 @@ def kill(call: Invocation) -> int:
     async def work(runtime: Runtime) -> int:
         container = await runtime.load(id)
         await container.kill(signal, all=call.options.all)
+        return 0
+
+    return drive(call.program, work)
+
+
+def pause(call: Invocation) -> int:
+    """Stop all processes where they are."""
+
+    async def work(runtime: Runtime) -> int:
+        container = await runtime.load(call.operands[0])
+        await container.pause()
+        return 0
+
+    return drive(call.program, work)
+
+
+def resume(call: Invocation) -> int:
+    """Let them go on."""
+
+    async def work(runtime: Runtime) -> int:
+        container = await runtime.load(call.operands[0])
+        await container.resume()
         return 0
 
     return drive(call.program, work)

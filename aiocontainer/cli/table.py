@@ -191,6 +191,46 @@ COMMANDS = (
         (Option(("--all", "-a"), "send it to every process of the container"), HELP),
         description="SIGNAL is a name with or without SIG, RTMIN+n, RTMAX-n, or a number; TERM if not given.",
     ),
+    Command("pause", "lifecycle:pause", "ID", "stop all processes where they are", (1, 1), (HELP,)),
+    Command("resume", "lifecycle:resume", "ID", "let a paused container go on", (1, 1), (HELP,)),
+    Command(
+        "ps",
+        "watch:ps",
+        "[OPTIONS] ID [PS-OPTION...]",
+        "list the processes of a container",
+        (1, None),
+        (
+            Option(
+                ("--format", "-f"),
+                "how to print them, one of",
+                value="FORMAT",
+                choices=("table", "json"),
+                default="table",
+            ),
+            HELP,
+        ),
+        description=(
+            "A table is what ps(1) prints with PS-OPTIONs (-ef if none are given), less the processes of "
+            "others; it needs its column PID. JSON is a list of numbers. They are those of the host."
+        ),
+        ends_options=True,
+    ),
+    Command(
+        "events",
+        "watch:events",
+        "[OPTIONS] ID",
+        "print what a container uses",
+        (1, 1),
+        (
+            Option(("--interval",), "time between readings (default: 5s)", value="DURATION", default="5s"),
+            Option(("--stats",), "print one reading, and end"),
+            HELP,
+        ),
+        description=(
+            "One JSON object a line, in runc's form, until the container stops. DURATION is a number and a "
+            "unit, ns, us, ms, s, m or h, or several of them: 1m30s."
+        ),
+    ),
     Command(
         "delete",
         "lifecycle:delete",

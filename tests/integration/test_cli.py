@@ -9,6 +9,7 @@ import os
 import pty
 import select
 import shlex
+import shutil
 import signal
 import socket
 import struct
@@ -685,3 +686,65 @@ def test_a_user_without_privilege(public_tmp: str, snap: Leaks) -> None:
     assert "Read-only file system" in done.stderr
     assert done.returncode == 1
     assert os.listdir(os.path.join(public_tmp, "aiocontainer")) == []
+
+
+# What a container uses
+
+# A detached container keeps the streams of its command line.
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def test_pause_and_resume(cli: Cli, bundle: Callable[..., str]) -> None:
+    id = "aioc-test-cli-pause"
+    cli.succeed("run", "-d", "-b", bundle("sleep", "60"), id, **QUIET)
+    assert cli.succeed("pause", id) == ""
+    assert cli.state(id)["status"] == "paused"
+    assert "paused" in cli.fail("pause", id)
+    assert cli.succeed("resume", id) == ""
+    assert cli.state(id)["status"] == "running"
+    cli.fail("resume", id)
+    cli.succeed("delete", "-f", id)
+
+
+def test_ps(cli: Cli, bundle: Callable[..., str]) -> None:
+    id = "aioc-test-cli-ps"
+    cli.succeed("run", "-d", "-b", bundle("sh", "-c", "sleep 61 & exec sleep 60"), id, **QUIET)
+    pid = cli.state(id)["pid"]
+    pids = json.loads(cli.succeed("ps", "-f", "json", id))
+    assert pid in pids
+    assert len(pids) == 2
+    if shutil.which("ps") is not None:
+        titles, *rows = cli.succeed("ps", id).splitlines()
+        assert "PID" in titles.split()
+        assert sorted(int(row.split()[1]) for row in rows) == sorted(pids)
+        assert cli.succeed("ps", id, "-o", "pid,args").split("\n")[0].split() == ["PID", "COMMAND"]
+        assert "PID" in cli.fail("ps", id, "-o", "args")
+        assert "ps:" in cli.fail("ps", id, "--no-such-option")
+    cli.succeed("kill", id, "KILL")
+    wait_for(lambda: cli.state(id)["status"] == "stopped")
+    assert cli.succeed("ps", "-f", "json", id) == "[]\n"
+    cli.succeed("delete", id)
+
+
+def test_events(cli: Cli, bundle: Callable[..., str]) -> None:
+    id = "aioc-test-cli-events"
+    cli.succeed("run", "-d", "-b", bundle("sleep", "60"), id, **QUIET)
+    event = json.loads(cli.succeed("events", "--stats", id))
+    assert (event["type"], event["id"]) == ("stats", id)
+    keys = ["cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "intel_rdt", "network_interfaces"]
+    assert list(event["data"])[: len(keys)] == keys
+    assert event["data"]["cpu"]["usage"]["total"] > 0
+    assert event["data"]["pids"]["current"] == 1
+    assert [each["Name"] for each in event["data"]["network_interfaces"]] == ["lo"]
+    for interval in ("0s", "5", "soon"):
+        assert "duration" in cli.fail("events", "--interval", interval, id)
+    following = cli.popen("events", "--interval", "100ms", id, stdout=subprocess.PIPE)
+    assert following.stdout is not None
+    with following.stdout as lines:
+        totals = [json.loads(lines.readline())["data"]["cpu"]["usage"]["total"] for _ in range(3)]
+        assert totals == sorted(totals)
+        cli.succeed("kill", id, "KILL")
+        assert following.wait(TIMEOUT_S) == 0
+    assert "stopped" in cli.fail("events", "--stats", id)
+    assert "stopped" in cli.fail("events", id)
+    cli.succeed("delete", id)
