@@ -57,6 +57,18 @@ def test_words_are_those_of_the_parsers() -> None:
     assert set(document.linux.memory_policy.flags) == set(MEMORY_FLAGS)
 
 
+def test_flags_of_filters_are_those_that_the_kernel_knows() -> None:
+    from aiocontainer.probe import probe
+
+    document = features()
+    assert document.linux is not None
+    assert document.linux.seccomp is not None
+    known = probe().seccomp_flags
+    assert document.linux.seccomp.supported_flags == tuple(
+        name for name, flag in SECCOMP_FLAGS.items() if flag & known
+    )
+
+
 @pytest.mark.parametrize("word", MOUNT_OPTIONS)
 def test_a_mount_option_is_listed_if_it_is_taken(word: str) -> None:
     try:
