@@ -12,10 +12,10 @@ extern const char lib_helper_digest[];
    Its pid, and *pidfd.  */
 int lib_spawn_helper (int image, int control, int *pidfd);
 
-/* Execute `path` in a session of its own, in `directory`, with `input` as descriptor 0, `output` as 1
-   and 2, and no other; argv and envp end with NULL.  In the same way.  Its pid, and *pidfd.  */
+/* Execute `path` in a session of its own, in `directory`, with `input` as descriptor 0, `output` as 1,
+   `errors` as 2, and no other; argv and envp end with NULL.  In the same way.  Its pid, and *pidfd.  */
 int lib_start_program (const char *path, char **argv, char **envp, const char *directory, int input,
-                       int output, int *pidfd);
+                       int output, int errors, int *pidfd);
 
 /* A sealed memfd with these bytes; `flags` for memfd_create(2) and `seals` beside the four usual
    ones, each left out where the kernel does not know it.  */

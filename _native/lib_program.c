@@ -14,7 +14,7 @@ struct program
   const char *path;
   char **argv, **envp;
   const char *directory;
-  int input, output;
+  int input, output, errors;
   int error; /* written by the child: the memory is ours */
 };
 
@@ -35,11 +35,13 @@ place_streams (struct program *p)
   if (result == 0)
     result = lift (&p->output);
   if (result == 0)
+    result = lift (&p->errors);
+  if (result == 0)
     result = sys_dup3 (p->input, STDIN_FILENO, 0);
   if (result >= 0)
     result = sys_dup3 (p->output, STDOUT_FILENO, 0);
   if (result >= 0)
-    result = sys_dup3 (p->output, STDERR_FILENO, 0);
+    result = sys_dup3 (p->errors, STDERR_FILENO, 0);
   return result < 0 ? result : sys_close_range (STDERR_FILENO + 1, UINT_MAX, 0);
 }
 
@@ -77,7 +79,7 @@ child (void *arg)
 
 int
 lib_start_program (const char *path, char **argv, char **envp, const char *directory, int input, int output,
-                   int *pidfd)
+                   int errors, int *pidfd)
 {
   struct program program = {
     .path = path,
@@ -86,6 +88,7 @@ lib_start_program (const char *path, char **argv, char **envp, const char *direc
     .directory = directory,
     .input = input,
     .output = output,
+    .errors = errors,
   };
   int pid = clone_sharing_memory (child, &program, 0, pidfd);
 

@@ -93,13 +93,22 @@ def inherited_environment() -> dict[str, str]:
     }
 
 
-async def run_hook(hook: Hook, state: bytes, *, origin: str, cwd: str, env: Mapping[str, str]) -> None:
+async def run_hook(
+    hook: Hook,
+    state: bytes,
+    *,
+    origin: str,
+    cwd: str,
+    env: Mapping[str, str],
+    outputs: tuple[str, str] = ("", ""),
+) -> None:
     """Run *hook* in the directory *cwd*, with *state* to read; `HookError` unless it ends with 0.
 
-    *env* is for a hook that says nothing of an environment.  At its deadline, and if we are cancelled,
-    it is killed with its process group, and waited for.
+    *env* is for a hook that says nothing of an environment.  *outputs* are files to which it appends
+    what it writes to stdout and stderr, and which are made for it; of what goes to "" the end is in the
+    error.  At its deadline, and if we are cancelled, it is killed with its process group, and waited for.
     """
-    running = await in_thread(lambda: _start(hook, state, origin, cwd, env), undo=_Running.destroy)
+    running = await in_thread(lambda: _start(hook, state, origin, cwd, env, outputs), undo=_Running.destroy)
     try:
         running.watch()
         async with asyncio.timeout(hook.timeout):
@@ -116,26 +125,43 @@ async def run_hook(hook: Hook, state: bytes, *, origin: str, cwd: str, env: Mapp
         raise HookError(origin, running.returncode, running.tail, problem="ended, and others know how")
 
 
-def _start(hook: Hook, state: bytes, origin: str, cwd: str, env: Mapping[str, str]) -> _Running:
+def _start(
+    hook: Hook, state: bytes, origin: str, cwd: str, env: Mapping[str, str], outputs: tuple[str, str]
+) -> _Running:
     """Start it.  In a thread."""
     ours, theirs = map(OwnedFd, os.pipe2(os.O_CLOEXEC))
     os.set_blocking(ours.fileno(), False)
     # A file, not a pipe: all of the state is there before anybody reads, and nobody has to.
-    with theirs, OwnedFd(native.sealed_plan(state, name="hook-state")) as file:
+    with (
+        theirs,
+        OwnedFd(native.sealed_plan(state, name="hook-state")) as file,
+        contextlib.ExitStack() as files,
+    ):
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         try:
+            output, errors = (
+                files.enter_context(_appended(path, cwd)).fileno() if path else theirs.fileno()
+                for path in outputs
+            )
             pid, pidfd = native.start_program(
                 hook.path,
                 hook.args or (hook.path,),
                 _variables(hook, env),
                 directory=cwd if os.path.isdir(cwd) else "/",  # a bundle may be gone before poststop
                 input=file.fileno(),
-                output=theirs.fileno(),
+                output=output,
+                errors=errors,
             )
         except (OSError, ValueError) as exc:
             ours.close()
             raise HookError(origin, None, problem=str(exc)) from exc
     return _Running(pid, OwnedFd(pidfd), ours)
+
+
+def _appended(path: str, cwd: str) -> OwnedFd:
+    """Open a file for a hook to append to; one that is not there is made, for us alone to read."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+    return OwnedFd(os.open(os.path.join(cwd, path), flags, 0o600))
 
 
 def _variables(hook: Hook, inherited: Mapping[str, str]) -> list[str]:

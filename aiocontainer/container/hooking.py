@@ -79,8 +79,14 @@ class Hooking:
             await self._run_one(each, state)
 
     async def _run_one(self, each: OutsideHook, state: State) -> None:
-        document = encode(state)
-        await run_hook(each.hook, document, origin=each.origin, cwd=self._bundle, env=self._environment)
+        await run_hook(
+            each.hook,
+            encode(state),
+            origin=each.origin,
+            cwd=self._bundle,
+            env=self._environment,
+            outputs=each.outputs,
+        )
 
     def _state(self, status: Status, pid: int | None) -> State:
         return hook_state(self._spec, self._id, self._bundle, status, pid)

@@ -69,16 +69,24 @@ def _checked(result: int, *names: str | bytes) -> int:
 
 
 def start_program(
-    path: str, args: Sequence[str], env: Sequence[str], *, directory: str, input: int, output: int
+    path: str,
+    args: Sequence[str],
+    env: Sequence[str],
+    *,
+    directory: str,
+    input: int,
+    output: int,
+    errors: int,
 ) -> tuple[int, int]:
     """Start a program without copying this process, and return its pid and a pidfd, the caller's to close.
 
-    It gets *input* as descriptor 0, *output* as 1 and 2 and no other, and leads a session.  `OSError`
-    where it cannot be executed, `ValueError` for a NUL in a string.
+    It gets *input* as descriptor 0, *output* as 1, *errors* as 2 and no other, and leads a session.
+    `OSError` where it cannot be executed, `ValueError` for a NUL in a string.
     """
     pidfd = ffi.new("int *", -1)
     (argv, *_kept), (envp, *_kept_too) = _vector(args), _vector(env)
-    pid: int = lib.lib_start_program(_text(path), argv, envp, _text(directory), input, output, pidfd)
+    place = _text(directory)
+    pid: int = lib.lib_start_program(_text(path), argv, envp, place, input, output, errors, pidfd)
     return _checked(pid, path), pidfd[0]
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-from ..spec import State
+from ..errors import UnsupportedError
+from ..spec import HOOK_STDERR, HOOK_STDOUT, State, at
 from .flags import PAUSE_HOOKS
 from .steps import Hook, Pause
 
@@ -46,16 +47,23 @@ class OutsideHook(Struct, frozen=True):
     kind: HookKind
     origin: str
     hook: HookSpec
+    outputs: tuple[str, str] = ("", "")
+    """Files to which it appends stdout and stderr, below the bundle if relative; "" is none."""
 
     def __str__(self) -> str:
         limit = f", at most {self.hook.timeout} s" if self.hook.timeout else ""
-        return f"{self.kind}: run {self.hook.path}{limit}"
+        named = zip(("stdout", "stderr"), self.outputs, strict=True)
+        files = "".join(f", {name} to {path}" for name, path in named if path)
+        return f"{self.kind}: run {self.hook.path}{limit}{files}"
 
 
 def outside_hooks(spec: Spec, *kinds: HookKind) -> tuple[OutsideHook, ...]:
     """Return the hooks of these kinds, or of all kinds, that the parent runs, in order."""
+    outputs = spec.annotations.get(HOOK_STDOUT, ""), spec.annotations.get(HOOK_STDERR, "")
     return tuple(
-        OutsideHook(kind, origin, hook) for kind in kinds or _OUTSIDE for origin, hook in _hooks(spec, kind)
+        OutsideHook(kind, origin, hook, outputs)
+        for kind in kinds or _OUTSIDE
+        for origin, hook in _hooks(spec, kind)
     )
 
 
@@ -94,6 +102,12 @@ def start_steps(draft: Draft, environment: tuple[str, ...]) -> Iterator[Step]:
 
 
 def _inside(draft: Draft, kind: HookKind, environment: tuple[str, ...], directory: str) -> Iterator[Step]:
+    for name in (HOOK_STDOUT, HOOK_STDERR):
+        if draft.spec.annotations.get(name) and any(_hooks(draft.spec, kind)):
+            # They would keep a descriptor of the machine's where nothing but the payload's may be open.
+            raise UnsupportedError(
+                f"{name} with {kind} hooks", needs="hooks that run outside", origin=at("$.annotations", name)
+            )
     status: Status = "created" if kind == "startContainer" else "creating"
     document = hook_state(draft.spec, draft.options.id, draft.options.bundle, status, 0)
     for origin, hook in _hooks(draft.spec, kind):

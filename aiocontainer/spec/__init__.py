@@ -1,6 +1,6 @@
 """OCI documents as frozen values: decode, encode, and the checks that need only the document."""
 
-from .annotations import ANNOTATIONS, SYSTEMD_PROPERTY, UNSAFE_ANNOTATIONS
+from .annotations import ANNOTATIONS, HOOK_STDERR, HOOK_STDOUT, SYSTEMD_PROPERTY, UNSAFE_ANNOTATIONS
 from .check import check, check_process, check_resources, problems
 from .decode import decode_features, decode_process, decode_resources, decode_spec, decode_state
 from .default import DEFAULT_CAPABILITIES, DEFAULT_ENV, default_spec, rootless, rootless_spec
@@ -71,6 +71,8 @@ from .unit_properties import SAFE_PROPERTIES, UNIT_PROPERTIES, property_text
 
 __all__ = [
     "ANNOTATIONS",
+    "HOOK_STDERR",
+    "HOOK_STDOUT",
     "Spec",
     "Root",
     "Mount",

@@ -50,6 +50,38 @@ async def until(reached: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_output_to_files(tmp_path: Path) -> None:
+    """Appended, and made where there is none; a relative path is below the directory."""
+    (tmp_path / "errors").write_text("before\n")
+    outputs = (str(tmp_path / "output"), "errors")
+    for _ in range(2):
+        hook = shell("echo out; echo err >&2")
+        await run_hook(hook, b"{}", origin=ORIGIN, cwd=str(tmp_path), env={}, outputs=outputs)
+    assert (tmp_path / "output").read_text() == "out\nout\n"
+    assert (tmp_path / "output").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "errors").read_text() == "before\nerr\nerr\n"
+
+
+async def test_output_to_one_file_alone(tmp_path: Path) -> None:
+    """What goes nowhere else is told of a failure."""
+    with pytest.raises(HookError) as caught:
+        await run_hook(
+            shell("echo out; echo err >&2; exit 3"),
+            b"{}",
+            origin=ORIGIN,
+            cwd=str(tmp_path),
+            env={},
+            outputs=("output", ""),
+        )
+    assert (caught.value.returncode, caught.value.output) == (3, b"err\n")
+    assert (tmp_path / "output").read_text() == "out\n"
+
+
+async def test_output_to_a_file_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(HookError, match="Not a directory"):
+        await run_hook(shell("true"), b"{}", origin=ORIGIN, cwd="/", env={}, outputs=("/dev/null/x", ""))
+
+
 def ended(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:

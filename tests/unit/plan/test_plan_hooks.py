@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from plan_hosts import ROOTLESS, V2, compiled, options, rootless, spec
 
+from aiocontainer.errors import UnsupportedError
 from aiocontainer.plan.compile import renamed
 from aiocontainer.plan.flags import PAUSE_HOOKS
 from aiocontainer.plan.hooks import outside_hooks
@@ -124,3 +125,16 @@ def test_order_of_one_kind() -> None:
     assert [each.origin for each in outside_hooks(value)] == [f"$.hooks.poststop[{n}]" for n in range(3)]
     assert outside_hooks(value, "prestart") == ()
     assert outside_hooks(spec()) == ()
+
+
+def test_output_by_annotation() -> None:
+    """For hooks outside; those inside would have to be given a descriptor of the machine's."""
+    files = {"run.oci.hooks.stdout": "/log/out", "run.oci.hooks.stderr": "err"}
+    outside = Hooks(prestart=(HookSpec(path="/a"),), poststop=(HookSpec(path="/b"),))
+    plan = compiled(spec(annotations=files, hooks=outside))
+    assert [each.outputs for each in plan.hooks] == [("/log/out", "err")] * 2
+    assert "prestart: run /a, stdout to /log/out, stderr to err" in plan.listing()
+    for kind in ("create_container", "start_container"):
+        with pytest.raises(UnsupportedError) as caught:
+            compiled(spec(annotations=files, hooks=Hooks(**{kind: (HookSpec(path="/a"),)})))
+        assert caught.value.origin == '$.annotations["run.oci.hooks.stdout"]'
