@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from .._aio import OwnedFd
 from ..errors import SpecError, UnsupportedError
 from ..plan.bpf import X32_BIT, audit_arch, decisions, enosys_stub, is_narrow, probes
+from ..plan.compact import compact
 from ..plan.flags import BPF_MAXINSNS
 from ._lib import ffi, lib
 
@@ -115,12 +116,13 @@ def build_filter(filter: Filter) -> bytes:
     body = _export(filter, tokens)
     stub = enosys_stub(_last_calls(filter, tokens), errno.ENOSYS) if filter.hides_newer_calls else b""
     stub += decisions(_own_decisions(body, filter, tokens), filter.default)
-    count = (len(stub) + len(body)) // INSTRUCTION_SIZE
+    program = compact(stub + body)
+    count = len(program) // INSTRUCTION_SIZE
     if count > BPF_MAXINSNS:
         raise UnsupportedError(
             f"a filter of {count} instructions", needs=f"at most {BPF_MAXINSNS}", origin=_ORIGIN
         )
-    return stub + body
+    return program
 
 
 def _export(filter: Filter, tokens: dict[int, str]) -> bytes:
