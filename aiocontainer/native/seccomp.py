@@ -113,10 +113,13 @@ def build_filter(filter: Filter) -> bytes:
     Names that libseccomp does not know are left out.
     """
     tokens = architectures(filter.architectures)
-    body = _export(filter, tokens)
+    body = _fitting(compact(_export(filter, tokens)))
     stub = enosys_stub(_last_calls(filter, tokens), errno.ENOSYS) if filter.hides_newer_calls else b""
     stub += decisions(_own_decisions(body, filter, tokens), filter.default)
-    program = compact(stub + body)
+    return _fitting(compact(stub + body))
+
+
+def _fitting(program: bytes) -> bytes:
     count = len(program) // INSTRUCTION_SIZE
     if count > BPF_MAXINSNS:
         raise UnsupportedError(
