@@ -62,8 +62,6 @@ class UnitState(NamedTuple):
     """"active", "inactive", "failed", "activating", "deactivating", "reloading"."""
     job: int
     """Number of the job that it waits for; 0: none."""
-    cgroup: str
-    """Its control group below the root of the hierarchy; "" when it has none."""
 
 
 class Job:
@@ -186,14 +184,14 @@ class Manager:
         """Look at a unit; None where there is none."""
         try:
             path = (await self._call("GetUnit", "s", (unit,), unit)).body[0]
-            found = await self._property(path, _UNIT, "ActiveState"), await self._property(path, _UNIT, "Job")
-            kind = unit.rpartition(".")[2].capitalize()
-            cgroup = await self._property(path, f"{_SYSTEMD}.{kind}", "ControlGroup")
+            # In this order: what it is after its job was seen to be gone is what the job has led to.
+            job = await self._property(path, _UNIT, "Job")
+            active = await self._property(path, _UNIT, "ActiveState")
         except SystemdError as exc:
             if exc.name in (NO_SUCH_UNIT, "org.freedesktop.DBus.Error.UnknownObject"):
                 return None
             raise
-        return UnitState(str(found[0]), int(found[1][0]), str(cgroup))
+        return UnitState(str(active), int(job[0]))
 
     async def has_process(self, unit: str, pid: int) -> bool:
         """Tell whether a process is in a unit."""

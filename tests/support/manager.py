@@ -212,7 +212,6 @@ class FakeManager:
         values = {
             "ActiveState": Variant("s", unit.active),
             "Job": Variant("(uo)", [unit.job, f"{PATH}/job/{unit.job}" if unit.job else "/"]),
-            "ControlGroup": Variant("s", "/system.slice/x"),
         }
         return values[name]
 
