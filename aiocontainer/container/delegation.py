@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from .._aio import in_thread
-from ..plan.host import CgroupMode
 from ..plan.unit import UnitPlan, UnitProperty
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Delegation"]
 
 _INFINITY: Final = 2**64 - 1
-_ORIGIN: Final = "cgroups"
 _ASIDE: Final = "helper"
 """Name of the cgroup in which the helper is, beside those of the containers."""
 
@@ -57,21 +55,15 @@ class Delegation:
 
 
 def _scope(host: Host) -> UnitPlan:
+    from ..plan.unit_plan import base_properties  # only those who use it pay for it
+
     name = f"aiocontainer-{os.getpid()}-{os.urandom(4).hex()}.scope"
     slice = "app.slice" if host.user_manager else "system.slice"
-    values = (
-        ("Description", "s", f"containers of process {os.getpid()}"),
-        ("Slice", "s", slice),
-        ("Delegate", "b", True),
-        ("CollectMode", "s", "inactive-or-failed"),
-        ("TasksMax", "t", _INFINITY),  # the default is meant for one service
-        ("MemoryAccounting", "b", True),
-        ("CPUAccounting", "b", True),
-        ("TasksAccounting", "b", True),
-        ("IOAccounting" if host.cgroup_mode is CgroupMode.V2 else "BlockIOAccounting", "b", True),
-        ("DefaultDependencies", "b", False),
+    properties = (
+        *base_properties(name, slice, host, description=f"containers of process {os.getpid()}"),
+        UnitProperty("CollectMode", "s", "inactive-or-failed"),
+        UnitProperty("TasksMax", "t", _INFINITY),  # the default is meant for one service
     )
-    properties = tuple(UnitProperty(name, signature, value, _ORIGIN) for name, signature, value in values)
     return UnitPlan(name=name, slice=slice, user=host.user_manager, properties=properties)
 
 
