@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["exec_"]
 
-_LATER = ("cgroup", "ignore_paused")
+_LATER = ("ignore_paused",)
 
 
 def exec_(call: Invocation) -> int:
@@ -49,6 +49,7 @@ def exec_(call: Invocation) -> int:
             capabilities=options.cap,
             additional_gids=options.additional_gids,
             preserve_fds=options.preserve_fds,
+            cgroup_paths=_cgroups(options.cgroup),
         )
         await _hand_over(process, options)
         return 0 if signals is None else await _stand_in(process, signals)
@@ -64,6 +65,17 @@ def _program(args: list[str], options: Namespace) -> list[str] | ProcessSpec:
         return args
     with open(options.process, "rb") as file:
         return decode_process(file.read())
+
+
+def _cgroups(words: list[str]) -> dict[str, str]:
+    """Read "PATH" or "CONTROLLER,...:PATH" each."""
+    paths = {}
+    for word in words:
+        controllers, colon, path = word.rpartition(":")
+        if colon and not controllers:
+            raise UsageError(f"--cgroup {word}: no controller before the colon")
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    return paths
 
 
 def _check(options: Namespace, *, terminal: bool) -> None:

@@ -280,13 +280,16 @@ class Container:
         capabilities: Sequence[str] = (),
         additional_gids: Sequence[int] = (),
         preserve_fds: int = 0,
+        cgroup_paths: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Process:
         """Run another process in it: all its namespaces, its cgroup, its credentials.
 
         *args* may be a whole OCI process object; what else is given overrides it.  *env* adds to the
         container's environment, *capabilities* to its sets (never to the inheritable one), *user* is
-        ``uid[:gid]``.  A cancelled exec leaves no process behind.
+        ``uid[:gid]``.  *cgroup_paths* name cgroups that are there already, below the container's: by
+        controller where each has a hierarchy of its own (v1), or "" for all.  A cancelled exec leaves no
+        process behind.
         """
         if timeout_s is not None:
             _later("a deadline for exec", "timeout_s")
@@ -303,6 +306,7 @@ class Container:
             capabilities=tuple(capabilities),
             additional_gids=tuple(additional_gids),
             preserve_fds=preserve_fds,
+            cgroup_paths=dict(cgroup_paths or {}),
         )
         spec = await self.config()
         async with self._turn:

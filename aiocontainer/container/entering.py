@@ -23,9 +23,10 @@ from .compiled import traits_of
 from .fds import Sources, birth_cgroup
 from .listener import Destination, process_state, supervisor
 from .source import find_home
+from .subgroups import entered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..cgroups import Cgroup
     from ..events import SeccompNotifications
@@ -54,6 +55,7 @@ class ExecOptions(Struct, frozen=True, kw_only=True):
     capabilities: tuple[str, ...] = ()
     additional_gids: tuple[int, ...] = ()
     preserve_fds: int = 0
+    cgroup_paths: Mapping[str, str] = {}
 
 
 def merged(args: Sequence[str] | ProcessSpec, base: ProcessSpec | None, options: ExecOptions) -> ProcessSpec:
@@ -176,18 +178,18 @@ class Entering:
 
     def _send(self, plan: Plan, init: int) -> None:
         """Open what is passed, send the plan."""
-        cgroup_fd, owned = birth_cgroup(self._cgroup, plan), self._environment.owned
-        self._up.send(
-            self._environment.spawner,
-            plan,
-            native.encode_plan(plan.steps, len(plan.fds)),
-            lambda payload, _: Sources(
-                stdio=payload, tasks=self._cgroup.open_tasks, init=init, init_pid=self._init.pid
-            ),
-            processes=traits_of(plan).processes,
-            cgroup_fd=cgroup_fd,
-            owned=owned,
-        )
+        with entered(self._cgroup, self._options.cgroup_paths, self._init.pid) as cgroup:
+            self._up.send(
+                self._environment.spawner,
+                plan,
+                native.encode_plan(plan.steps, len(plan.fds)),
+                lambda payload, _: Sources(
+                    stdio=payload, tasks=cgroup.open_tasks, init=init, init_pid=self._init.pid
+                ),
+                processes=traits_of(plan).processes,
+                cgroup_fd=birth_cgroup(cgroup, plan),
+                owned=self._environment.owned,
+            )
 
     def _plan_options(self) -> _plan_options.ExecOptions:
         return _plan_options.ExecOptions(

@@ -346,9 +346,14 @@ def test_exec_names_the_label_that_it_cannot_give(cli: Cli, sleeper: str, option
     assert "aioc-none" in cli.fail("exec", option, "aioc-none", sleeper, "true", status=255)
 
 
-@pytest.mark.parametrize("option", [["--cgroup", "x"], ["--ignore-paused"]])
+@pytest.mark.parametrize("option", [["--ignore-paused"]])
 def test_exec_refuses_what_it_cannot_do(cli: Cli, sleeper: str, option: list[str]) -> None:
     assert option[0] in cli.fail("exec", *option, sleeper, "true", status=255)
+
+
+def test_exec_names_the_cgroup_that_is_not_there(cli: Cli, sleeper: str) -> None:
+    assert "no such cgroup" in cli.fail("exec", "--cgroup", "none", sleeper, "true", status=255)
+    assert "--cgroup :none" in cli.fail("exec", "--cgroup", ":none", sleeper, "true", status=1)
 
 
 def test_exec_console_socket(cli: Cli, sleeper: str, tmp_path: Path) -> None:
