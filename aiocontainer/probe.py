@@ -100,7 +100,10 @@ def probe() -> Host:
 
 def has_systemd() -> bool:
     """Tell whether systemd is the service manager here: sd_booted(3)."""
-    return stat.S_ISDIR(_mode("/run/systemd/system"))
+    try:
+        return stat.S_ISDIR(os.lstat("/run/systemd/system").st_mode)
+    except OSError:
+        return False
 
 
 def parse_status(text: bytes) -> dict[str, str]:
