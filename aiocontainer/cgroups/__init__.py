@@ -1,7 +1,7 @@
 """Cgroups: made, joined, listed, frozen, killed and removed, whatever the machine has of them."""
 
 from .interface import Cgroup, CgroupBusyError
-from .mounts import Mounts, read_hierarchies, where_is
+from .mounts import Mounts, may_move, read_hierarchies, where_is
 from .open import open_cgroup
 
-__all__ = ["Cgroup", "CgroupBusyError", "Mounts", "open_cgroup", "read_hierarchies", "where_is"]
+__all__ = ["Cgroup", "CgroupBusyError", "Mounts", "may_move", "open_cgroup", "read_hierarchies", "where_is"]

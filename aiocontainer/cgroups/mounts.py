@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..plan.mountinfo import Hierarchy
 
-__all__ = ["Mounts", "read_hierarchies", "where_is"]
+__all__ = ["Mounts", "read_hierarchies", "may_move", "where_is"]
 
 _MOST_FILTERS: Final = 16
 """Most containers share one; the first loaded is given up first."""
@@ -48,6 +48,19 @@ def where_is(pid: int, paths: Mapping[str, str]) -> dict[str, str]:
         key: _find(key).point.rstrip("/") + own[key] if key in _MANAGED and key in own else path
         for key, path in paths.items()
     }
+
+
+def may_move(paths: Mapping[str, str]) -> bool:
+    """Tell whether we may move a process of ours into that cgroup2 cgroup.
+
+    For that the file of the next cgroup above both must be ours to write.  cgroup-v2.rst "Delegation
+    Containment".
+    """
+    if "" not in paths:
+        return True
+    own = where_is(os.getpid(), {"": paths[""]})[""]
+    above = os.path.commonpath([own, paths[""]])
+    return os.access(f"{above}/cgroup.procs", os.W_OK, effective_ids=True)
 
 
 class Mounts(Closing):

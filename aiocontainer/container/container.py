@@ -322,6 +322,7 @@ class Container:
                 args,
                 options,
                 self._notifications,
+                self._unit,
             )
             return await entering.run()
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from .. import native
 from .._aio import OwnedFd, in_thread, undo
+from ..cgroups import may_move
 from ..errors import HelperError, SpecError
 from ..plan import options as _plan_options
 from ..plan.exec import compile_exec
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..cgroups import Cgroup
+    from ..cgroups.systemd import Unit
     from ..events import SeccompNotifications
     from ..plan.plan import Plan
     from ..spec import Spec
@@ -122,6 +124,7 @@ class Entering:
         args: Sequence[str] | ProcessSpec,
         options: ExecOptions,
         own: SeccompNotifications | None = None,
+        unit: Unit | None = None,
     ) -> None:
         self._environment = environment
         self._state = state
@@ -132,35 +135,58 @@ class Entering:
         self._own = own
         self._process = merged(args, spec.process, options)
         self._up = Bringup(options.redirects, options.console_socket)
+        self._unit = unit
+        self._moved = False
+        """By the service manager, because we may not."""
+        self._destination: Destination | None = None
 
     async def run(self) -> Process:
         """Return the process once execve(2) has worked; `BootstrapError` where it has not."""
         try:
             with self._init.duplicate() as pidfd:
                 await in_thread(lambda: self._enter(pidfd.fileno()), interrupt=self._up.interrupt)
+            if self._moved:
+                await self._attach()
+                await in_thread(self._go_on, interrupt=self._up.interrupt)
             process = await self._up.process(self._process.args)
         except BaseException as exc:
             await undo(exc, self._up.undo)
             raise
+        finally:
+            if self._destination is not None:
+                self._destination.close()
         process.started()
         self._up.launch.close()
         return process
 
+    async def _attach(self) -> None:
+        """Have the manager of the unit move the process, which waits."""
+        assert self._unit is not None
+        below = self._options.cgroup_paths.get("", "").strip("/")
+        await self._unit.attach(f"/{below}" if below else "", [self._up.launch.born().pid])
+
     # In a thread ------------------------------------------------------------------------------------
 
     def _enter(self, init: int) -> None:
-        """Send the plan, and do the parent's part until execve(2) has worked."""
+        """Send the plan, and do the parent's part until execve(2) has worked, or it waits to be moved."""
+        user = self._unit is not None and self._unit.user
+        self._moved = user and not may_move(self._cgroup.paths)
         plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
-        destination = self._destination(plan)
-        try:
-            self._send(self._environment.filters.complete(plan), init)
-            self._bootstrap(destination)
-        finally:
-            destination.close()
+        self._destination = self._reached(plan)
+        self._send(self._environment.filters.complete(plan), init)
+        if self._moved:
+            self._up.launch.channel.paused()
+        else:
+            self._bootstrap()
 
-    def _bootstrap(self, destination: Destination) -> None:
+    def _go_on(self) -> None:
+        self._up.launch.channel.proceed()
+        self._bootstrap()
+
+    def _bootstrap(self) -> None:
         pid = self._up.launched().pid
-        channel = self._up.launch.channel
+        channel, destination = self._up.launch.channel, self._destination
+        assert destination is not None
         while (step := channel.paused_or_executed()) is not None:
             if isinstance(step, Seccomp):
                 destination.deliver(channel.dialogue.taken(), pid, process_state(self._state, "running"))
@@ -170,7 +196,7 @@ class Entering:
                 raise HelperError(f"nothing to do at {step}")
             channel.proceed()
 
-    def _destination(self, plan: Plan) -> Destination:
+    def _reached(self, plan: Plan) -> Destination:
         """Reach whoever answers for the process's filter."""
         traits = traits_of(plan)
         listens = traits.listens_early or traits.listens_late
@@ -187,7 +213,7 @@ class Entering:
                     stdio=payload, tasks=cgroup.open_tasks, init=init, init_pid=self._init.pid
                 ),
                 processes=traits_of(plan).processes,
-                cgroup_fd=birth_cgroup(cgroup, plan),
+                cgroup_fd=-1 if self._moved else birth_cgroup(cgroup, plan),
                 owned=self._environment.owned,
             )
 
@@ -196,6 +222,7 @@ class Entering:
             id=self._state.id,
             namespaces=self._state.namespaces,
             cgroup_paths=self._cgroup.paths,
+            moved_by_manager=self._moved,
             enter_cgroup=self._cgroup.made.get("") == 0,
             resctrl=self._state.resctrl.task_files if self._state.resctrl is not None else (),
             keyring=bool(self._state.facts.get("keyring")),

@@ -12,6 +12,7 @@ from .compile import check_size, keyring_name
 from .flags import (
     CLONE_NEWPID,
     NAMESPACES,
+    PAUSE_CGROUP,
     PAUSE_CONSOLE,
     PIVOT_CHROOT,
     RESET_AFFINITY,
@@ -124,9 +125,11 @@ def _steps(
 
     affinity = _Affinity.of(process)
     yield from affinity.before
-    yield from join_steps(
-        options.cgroup_paths, "", pass_fd, born=not (affinity.before or options.enter_cgroup)
-    )
+    if options.moved_by_manager:
+        yield Pause("", PAUSE_CGROUP)
+    else:
+        born = not (affinity.before or options.enter_cgroup)
+        yield from join_steps(options.cgroup_paths, "", pass_fd, born=born)
     yield from affinity.after
     yield from join_resctrl(options.resctrl, "", pass_fd)
     if process.oom_score_adj is not None:

@@ -81,6 +81,8 @@ class ExecOptions(StdioOptions, frozen=True, kw_only=True):
     """Hierarchy to absolute directory, as recorded."""
     enter_cgroup: bool = False
     """As for the init."""
+    moved_by_manager: bool = False
+    """We may not write to where it joins: the service manager that has the unit moves it, at a pause."""
     resctrl: tuple[str, ...] = ()
     """Files through which it joins the container's group of resctrl, as recorded."""
     keyring: bool = False

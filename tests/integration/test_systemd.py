@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -289,3 +290,89 @@ def test_the_command_line(tmp_path: Path, bundle: Callable[[Spec], str], rootfs:
     run("start", ID)
     run("delete", "--force", ID)
     assert show(UNIT, "ActiveState") == {"ActiveState": "inactive"}
+
+
+# Other users, and runtimes that crash ------------------------------------------------------------------
+
+AS_USER = """
+import asyncio, sys
+from aiocontainer import Command, Runtime
+
+def where(pid):
+    with open(f"/proc/{pid}/cgroup") as file:
+        print(file.read().strip())
+
+async def main(root, cgroups):
+    async with Runtime(root=root, cgroups=cgroups) as runtime:
+        container = await runtime.create("aioc-test-user", Command(["sleep", "1000"]))
+        await container.start()
+        where(container.pid)
+        where((await container.exec(["sleep", "1000"])).pid)
+        await container.pause()
+        await container.resume()
+        await container.delete(force=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def lingering() -> Iterator[pwd.struct_passwd]:
+    """An ordinary user whose own manager runs."""
+    user = next(entry for entry in pwd.getpwall() if entry.pw_uid >= 1000 and entry.pw_name != "nobody")
+    systemctl("start", f"user@{user.pw_uid}.service")
+    yield user
+    systemctl("stop", f"user@{user.pw_uid}.service")
+
+
+@pytest.mark.needs("user")
+@pytest.mark.parametrize("cgroups", ["systemd", "delegated"])
+def test_units_of_an_ordinary_user(lingering: pwd.struct_passwd, public_tmp: str, cgroups: str) -> None:
+    """His own manager makes them, and moves in what he may not: this test runs outside of his slice."""
+    uid, root = lingering.pw_uid, os.path.join(public_tmp, "state")
+    os.mkdir(root, 0o700)
+    os.chown(root, uid, lingering.pw_gid)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_USER, root, cgroups],
+        env={"XDG_RUNTIME_DIR": f"/run/user/{uid}", "HOME": lingering.pw_dir, "PATH": os.environ["PATH"]},
+        user=uid,
+        group=lingering.pw_gid,
+        extra_groups=[],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    init, other = done.stdout.splitlines()
+    assert init == other
+    manager = f"0::/user.slice/user-{uid}.slice/user@{uid}.service/"
+    assert init.startswith(manager)
+    if cgroups == "systemd":
+        assert init == f"{manager}user.slice/aiocontainer-aioc-test-user.scope"
+    else:
+        assert init.endswith(".scope/aioc-test-user")
+
+
+CRASHING = """
+import asyncio, os, sys
+from aiocontainer import Runtime
+from aiocontainer.container.setup import Setup
+
+Setup._save = lambda self, identity: os._exit(7)  # the unit is there, the state is not
+
+async def main(root, bundle):
+    async with Runtime(root=root, cgroups="systemd") as runtime:
+        await runtime.create("aioc-test-unit", bundle)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_what_a_crash_leaves(runtime: Runtime, bundle: Callable[[Spec], str], rootfs: str) -> None:
+    command = [sys.executable, "-c", CRASHING, runtime.root, bundle(spec(rootfs))]
+    assert await (await asyncio.create_subprocess_exec(*command)).wait() == 7
+    await runtime.delete(ID, force=True)
+    assert show(UNIT, "ActiveState") == {"ActiveState": "inactive"}
+    assert os.listdir(runtime.root) == []
