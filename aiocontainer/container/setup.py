@@ -219,7 +219,9 @@ class Setup:
             return None
         plan = self._plan.cgroup.unit
         self._unit = self._environment.managers.unit(plan)
-        return UnitRecord(name=plan.name, user=plan.user) if cgroup.inode() == 0 else None
+        if cgroup.inode():
+            return None
+        return UnitRecord(name=plan.name, user=plan.user, uid=self._environment.host.euid)
 
     def _enter_unit(self) -> None:
         """Complete what the service manager has made around the first process, and let that go on."""

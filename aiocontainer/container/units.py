@@ -45,9 +45,13 @@ class Managers:
         return Unit(self.of(user=plan.user), plan, started=started)
 
     def recorded(self, record: CgroupRecord, boot: str) -> Unit | None:
-        """Return the unit of a container; one of an earlier boot is gone."""
+        """Return the unit of a container; one of an earlier boot is gone.
+
+        None also for one of another user's manager, which does not talk to us: once its cgroup is empty
+        it lets the unit go by itself.
+        """
         unit = record.unit
-        if unit is None or boot != boot_id():
+        if unit is None or boot != boot_id() or (unit.user and unit.uid != os.geteuid()):
             return None
         return self.unit(UnitPlan(unit.name, slice="", user=unit.user), started=True)
 
@@ -61,7 +65,7 @@ def unit_record(unit: Unit | None, cgroup: Cgroup) -> UnitRecord | None:
     """Return what must be remembered of a unit; None of one that is not ours to stop.  In a thread."""
     if unit is None or not unit.is_ours:
         return None
-    return UnitRecord(name=unit.name, user=unit.user, inode=cgroup.inode())
+    return UnitRecord(name=unit.name, user=unit.user, uid=os.geteuid(), inode=cgroup.inode())
 
 
 async def end_unit(unit: Unit, cgroup: Cgroup, inode: int) -> None:

@@ -37,6 +37,8 @@ class UnitRecord(Struct, frozen=True, kw_only=True):
     name: str
     user: bool = False
     """The owner's own manager; else the machine's."""
+    uid: _Natural = 0
+    """That owner."""
     inode: _Natural = 0
     """Of the cgroup: the manager removes it when it is empty, and the name may come back; 0: not known."""
 
