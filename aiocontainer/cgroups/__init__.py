@@ -1,7 +1,17 @@
 """Cgroups: made, joined, listed, frozen, killed and removed, whatever the machine has of them."""
 
+from .files import CgroupFiles
 from .interface import Cgroup, CgroupBusyError
 from .mounts import Mounts, may_move, read_hierarchies, where_is
 from .open import open_cgroup
 
-__all__ = ["Cgroup", "CgroupBusyError", "Mounts", "may_move", "open_cgroup", "read_hierarchies", "where_is"]
+__all__ = [
+    "Cgroup",
+    "CgroupBusyError",
+    "CgroupFiles",
+    "Mounts",
+    "may_move",
+    "open_cgroup",
+    "read_hierarchies",
+    "where_is",
+]
