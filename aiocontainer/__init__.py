@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ._features import features
     from .cgroups.stats.values import StatsMask
     from .console import Pty
-    from .container import Completed, Container, ExitStatus, OomVerdict, Process, Status
+    from .container import Completed, Container, Process, Status
     from .container.container import ContainerState
     from .container.source import Command
     from .container.stats import Stats
@@ -40,7 +40,27 @@ if TYPE_CHECKING:
         UnitExistsError,
         UnsupportedError,
     )
-    from .events import SeccompNotifications, SeccompRequest
+    from .events import (
+        Created,
+        Deleted,
+        Empty,
+        Event,
+        Events,
+        ExecExited,
+        Exited,
+        ExitStatus,
+        Frozen,
+        LimitHit,
+        Lost,
+        Oom,
+        OomVerdict,
+        Pressure,
+        SeccompNotifications,
+        SeccompRequest,
+        Started,
+        Thawed,
+        Updated,
+    )
     from .farm import Farm, FarmMetrics, Job, JobResult, WarmPool
     from .hooks import Callbacks
     from .oneshot import run
@@ -77,6 +97,21 @@ __all__ = [
     "Completed",
     "Stats",
     "StatsMask",
+    "Events",
+    "Event",
+    "Created",
+    "Started",
+    "Oom",
+    "LimitHit",
+    "Pressure",
+    "Frozen",
+    "Thawed",
+    "Empty",
+    "Updated",
+    "ExecExited",
+    "Exited",
+    "Deleted",
+    "Lost",
     "Command",
     "Callbacks",
     "Farm",
@@ -135,8 +170,8 @@ _HOMES: Final = {
     "Process": "container",
     "Pty": "console",
     "Status": "container",
-    "ExitStatus": "container",
-    "OomVerdict": "container",
+    "ExitStatus": "events",
+    "OomVerdict": "events",
     "Completed": "container",
     "Stats": "container.stats",
     "StatsMask": "cgroups.stats.values",
@@ -148,6 +183,21 @@ _HOMES: Final = {
     "JobResult": "farm",
     "WarmPool": "farm",
     "Plan": "plan.plan",
+    "Events": "events",
+    "Event": "events",
+    "Created": "events",
+    "Started": "events",
+    "Oom": "events",
+    "LimitHit": "events",
+    "Pressure": "events",
+    "Frozen": "events",
+    "Thawed": "events",
+    "Empty": "events",
+    "Updated": "events",
+    "ExecExited": "events",
+    "Exited": "events",
+    "Deleted": "events",
+    "Lost": "events",
     "SeccompNotifications": "events",
     "SeccompRequest": "events",
     "features": "_features",

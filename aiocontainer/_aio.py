@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
-__all__ = ["Closing", "OwnedFd", "finish", "in_thread", "outlast", "undo"]
+__all__ = ["Closing", "OwnedFd", "finish", "in_background", "in_thread", "outlast", "undo"]
 
 T = TypeVar("T")
 
@@ -101,6 +101,20 @@ async def in_thread(
     return job.result
 
 
+def in_background(work: Callable[[], object]) -> None:
+    """Run a blocking call that cannot fail, and that nobody waits for, in a worker thread."""
+    _workers().submit(_Errand(work))
+
+
+class _Errand:
+    """A call that nobody waits for."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.run = work
+
+
 class _Job(Generic[T]):
     """A batch on its way through a worker: `result` or `failure` is set before `waiter` is done."""
 
@@ -147,13 +161,13 @@ class _Workers:
     """
 
     def __init__(self, most: int) -> None:
-        self._jobs: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job[Any] | _Errand] = queue.SimpleQueue()
         self._most = most
         self._idle = threading.Semaphore(0)
         self._threads = 0
         self._lock = threading.Lock()
 
-    def submit(self, job: _Job[Any]) -> None:
+    def submit(self, job: _Job[Any] | _Errand) -> None:
         """Have *job* run by the next free worker, or by a new one."""
         if not self._idle.acquire(blocking=False):
             self._grow()

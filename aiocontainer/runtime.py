@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, get_args
 
-from ._aio import finish, in_thread
+from ._aio import finish, in_thread, undo
 from ._features import features
 from .container import Completed, Container
 from .container.environment import Environment
@@ -19,7 +19,7 @@ from .container.setup import CreateOptions, Setup
 from .container.source import Command, Source, load_source
 from .container.stdio import Redirects
 from .errors import ContainerError, NotFoundError, SpecError, StateCorruptError, UnsupportedError
-from .events import SeccompNotifications
+from .events import LIMIT, Created, Interest, Monitor, SeccompNotifications, threshold
 from .plan.compile import compile_plan
 from .plan.options import Options, PropertyPolicy
 from .probe import has_systemd, probe
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .cgroups.stats.values import StatsMask
     from .container.stats import Stats
     from .container.stdio import Redirect
+    from .events import Event, Events, PressureLevel
     from .hooks import Callbacks
     from .plan.options import CgroupDriver
     from .plan.plan import Plan
@@ -306,11 +307,19 @@ class Runtime:
         else:
             await container.delete(force=force)
 
-    # What later versions do -------------------------------------------------------------------------
+    # Events -----------------------------------------------------------------------------------------
 
-    def events(self) -> NoReturn:
-        """Tell what happens to all containers."""
-        _later("event streams", "Runtime.events")
+    def events(self, *, pressure: PressureLevel | None = None, limit: int = LIMIT) -> Events[Event]:
+        """Tell what happens to all containers of the root, whoever made them, from now on.
+
+        Memory *pressure* is told of from that level on.  A consumer that lags by more than *limit* events
+        gets a `Lost` instead of the newest ones.  Any number of consumers; each stream is for one, and
+        ends with this runtime.
+        """
+        wanted = None if pressure is None else threshold(pressure)
+        return self._ready().watcher.events(Interest(threshold=wanted), limit=limit)
+
+    # What later versions do -------------------------------------------------------------------------
 
     async def restore(self, id: str, source: Source, *, images: str | os.PathLike[str]) -> NoReturn:  # noqa: ARG002
         """Bring back what `Container.checkpoint` saved."""
@@ -327,11 +336,14 @@ class Runtime:
         id = check_id(id) if id is not None else f"aioc-{os.urandom(8).hex()}"
         await environment.prepare()
         created = await Setup(environment, id, source, options).run()
+        files = environment.files(created.cgroup)
+        exchange = environment.watcher.exchange
         container = Container(
             environment,
             created.state,
             created.cgroup,
             created.process,
+            Monitor(id, files, created.first, exchange, pid=created.state.pid),
             unit=created.unit,
             spec=created.spec,
             callbacks=options.callbacks,
@@ -342,7 +354,21 @@ class Runtime:
             _log().warning("container %s: %s", id, warning)
         if self._owned:
             self._mine.add(id)
-        return self._keep(container)
+        self._keep(container)
+        exchange.publish(Created(id=id, pid=created.state.pid))
+        if exchange.listens(id):
+            await self._arm(container)
+        return container
+
+    async def _arm(self, container: Container) -> None:
+        """Watch a new container before anything of the user's runs; a cancelled create leaves nothing."""
+        try:
+            await container.watch()
+        except (ContainerError, OSError) as exc:
+            _log().warning("container %s: not all of its events can be told: %s", container.id, exc)
+        except BaseException as exc:
+            await undo(exc, lambda: container.delete(force=True))
+            raise
 
     def _keep(self, container: Container) -> Container:
         self._containers[container.id] = container
@@ -374,6 +400,7 @@ class Runtime:
         try:
             await self._end_owned()
         finally:
+            await environment.watcher.close()
             for container in tuple(self._containers.values()):
                 container.close()
             await in_thread(environment.close)

@@ -1,8 +1,8 @@
 """Containers and the processes in them: lifecycle, bootstrap dialogue, streams."""
 
 from .container import Container
-from .exit import Completed, ExitStatus, OomVerdict
+from .exit import Completed
 from .process import Process
 from .status import Status
 
-__all__ = ["Completed", "Container", "ExitStatus", "OomVerdict", "Process", "Status"]
+__all__ = ["Completed", "Container", "Process", "Status"]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,8 +23,8 @@ from ..errors import (
     StateError,
     UnsupportedError,
 )
+from ..events import LIMIT, Deleted, ExitStatus, Started
 from .entering import Entering, ExecOptions
-from .exit import ExitStatus
 from .hooking import Hooking
 from .listener import Destination, remembered_supervisor
 from .process import Process, SignalName, signal_number
@@ -33,6 +33,7 @@ from .starting import knock, pass_gate
 from .status import Status, after, require
 from .stdio import Redirects
 from .units import end_unit
+from .watching import Watching
 
 if TYPE_CHECKING:
     import os
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from ..cgroups.stats.values import StatsMask
     from ..cgroups.systemd import Unit
     from ..console import Pty
-    from ..events import SeccompNotifications
+    from ..events import Event, Events, Monitor, Oom, Pressure, PressureLevel, SeccompNotifications
     from ..hooks import Callbacks
     from ..plan.hooks import HookKind
     from ..spec import Spec
@@ -94,6 +95,7 @@ class Container:
         state: State,
         cgroup: Cgroup,
         process: Process | None,
+        monitor: Monitor,
         *,
         unit: Unit | None = None,
         spec: Spec | None = None,
@@ -116,6 +118,7 @@ class Container:
         self._last_stats: Stats | None = None
         self._deleted = False
         self._turn = asyncio.Lock()
+        self._watching = Watching(environment.watcher, monitor, process)
 
     # What it is -------------------------------------------------------------------------------------
 
@@ -335,6 +338,8 @@ class Container:
         require(await self.status(), "kill", id=self.id)
         everyone = all or (number == signal.SIGKILL and "pid" not in self._record.namespaces)
         if everyone:
+            if number == signal.SIGKILL:
+                self._watching.shot()
             await in_thread(lambda: self._cgroup.kill(number))
         elif self._process is None or not self._process.send_signal(number):
             raise NotRunningError("kill", status=Status.STOPPED, id=self.id)
@@ -360,10 +365,12 @@ class Container:
     async def pause(self) -> None:
         """Freeze all its processes; returns once the kernel says that they are."""
         await self._freeze("pause", self._cgroup.freeze)
+        self._watching.froze(True)
 
     async def resume(self) -> None:
         """Let its processes go on; `NotRunningError` unless paused."""
         await self._freeze("resume", self._cgroup.thaw)
+        self._watching.froze(False)
 
     async def delete(self, *, force: bool = False, read_stats: bool = False) -> None:
         """Remove what create made; *force* kills it first, and does not mind its being gone.
@@ -389,23 +396,49 @@ class Container:
             raise StateError("listen to", status="created without seccomp_listener", id=self.id)
         return self._notifications
 
+    # Events -----------------------------------------------------------------------------------------
+
+    def events(self, *, pressure: PressureLevel | None = None, limit: int = LIMIT) -> Events[Event]:
+        """Tell what happens to it, from now until its init has ended: `Exited` comes last.
+
+        Memory *pressure* is told of from that level on.  A consumer that lags by more than *limit* events
+        gets a `Lost` instead of the newest ones.  Any number of consumers; each stream is for one.
+        """
+        return self._watching.all(pressure, limit)
+
+    def oom_events(self, *, limit: int = LIMIT) -> Events[Oom]:
+        """Tell of kills by the out-of-memory killer, until the init has ended.
+
+        The first step raises `UnsupportedError` where the container has no memory cgroup: nobody would
+        count them.
+        """
+        return self._watching.ooms(limit)
+
+    def pressure_events(
+        self,
+        level: PressureLevel | None = "medium",
+        *,
+        resource: Literal["memory", "cpu", "io"] = "memory",
+        some: float | None = None,
+        full: float | None = None,
+        window_s: float = 2.0,
+        limit: int = LIMIT,
+    ) -> Events[Pressure]:
+        """Tell when too much time is lost by waiting for a resource, until the init has ended.
+
+        *level* is one of v1's for memory, and a share of time in v2: 5 % or 20 % in which some processes
+        wait, 10 % in which all do.  Or the share itself: *some* or *full* (0 to 1) of *window_s* (0.5 to
+        10; a multiple of 2 without CAP_SYS_RESOURCE).  At most one event in each window.
+        The first step raises `UnsupportedError` where the kernel cannot tell.
+        """
+        return self._watching.pressure(level, resource, some, full, window_s, limit)
+
     # What later versions do -------------------------------------------------------------------------
 
     async def update(self, resources: object) -> NoReturn:  # noqa: ARG002
         """Change limits."""
         _later("changing limits", "Container.update")
 
-    def events(self) -> NoReturn:
-        """Tell what happens to it."""
-        _later("event streams", "Container.events")
-
-    def oom_events(self) -> NoReturn:
-        """Tell of kills by the out-of-memory killer."""
-        _later("event streams", "Container.oom_events")
-
-    def pressure_events(self, level: str) -> NoReturn:  # noqa: ARG002
-        """Tell of memory pressure."""
-        _later("event streams", "Container.pressure_events")
 
     async def checkpoint(self, *, images: str | os.PathLike[str], leave_running: bool = False) -> NoReturn:  # noqa: ARG002
         """Save its processes with CRIU."""
@@ -413,12 +446,17 @@ class Container:
 
     # ------------------------------------------------------------------------------------------------
 
+    async def watch(self) -> None:
+        """Have the kernel tell of it, if somebody listens, while nothing of the user's runs."""
+        await self._watching.arm_fresh()
+
     def close(self) -> None:
         """Let go of it without touching it: streams, terminal and pidfd."""
         if self._process is not None:
             self._process.close()
         if self._notifications is not None:
             self._notifications.close()
+        self._watching.close()
         self._cgroup.close()
         self._forget(self)
 
@@ -466,6 +504,7 @@ class Container:
             if destination is not None:
                 destination.close()
         self._process.started()
+        self._watching.tell(Started(id=self.id))
 
     async def _start_with_hooks(self) -> None:
         hooking = await self._hooking()
@@ -566,6 +605,7 @@ class Container:
                 if not force:
                     raise
             self._deleted = True
+            self._watching.tell(Deleted(id=self.id))
             self.close()
 
     async def _last_hooks(self, *, force: bool) -> Hooking | None:
@@ -579,7 +619,10 @@ class Container:
 
     async def _end(self, status: Status) -> None:
         """Kill what still runs, and wait until it is gone."""
-        if self._process is None or status is Status.STOPPED:
+        if self._process is None:
+            return
+        if status is Status.STOPPED:
+            await self._process.wait()  # what is to be told of the end has been told then
             return
         self._process.kill()
         if status is Status.PAUSED:

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from .. import native
 from .._aio import in_thread
-from ..cgroups import Mounts, open_cgroup
+from ..cgroups import CgroupFiles, Mounts, open_cgroup
 from ..errors import UnsupportedError
+from ..events import Watcher
 from ..hooks import inherited_environment
 from ..plan.host import CgroupMode
 from ..probe import below_user_manager, probe
@@ -59,6 +60,7 @@ class Environment:
         self.cgroups = cgroups
         self.owned = owned
         """Containers die with this process."""
+        self.watcher = Watcher()
         self._lock = threading.Lock()
         self._preparing = asyncio.Lock()
         self._prepared = False
@@ -138,6 +140,10 @@ class Environment:
         if plan is None or not self.cgroups:
             return open_cgroup(CgroupMode.NONE, {})
         return open_cgroup(plan.mode, plan.paths, mounts=self._cgroup_mounts)
+
+    def files(self, cgroup: Cgroup) -> CgroupFiles:
+        """Return the files of a container's cgroup, to be read as long as this is not closed."""
+        return CgroupFiles.of(cgroup, self._cgroup_mounts)
 
     @cached_property
     def _cgroup_mounts(self) -> Mounts:

@@ -11,7 +11,7 @@ from .. import resctrl
 from .._aio import OwnedFd, in_thread
 from ..cgroups import open_cgroup
 from ..errors import SpecError, StateCorruptError, StateError
-from ..events import Exits
+from ..events import Counters, Exits, Monitor
 from ..plan.host import CgroupMode
 from ..spec import Spec
 from ..store import boot_id, open_process
@@ -44,7 +44,10 @@ class Found:
         if self._pidfd is not None:
             process = Process(self._state.pid, Exits(self._pidfd, self._state.pid, made=False), ())
         unit = environment.managers.recorded(self._state.cgroup, self._state.boot_id)
-        return Container(environment, self._state, self._cgroup, process, unit=unit, forget=forget)
+        first = Counters.recalled(self._state.facts.get("counted"))
+        files = environment.files(self._cgroup)
+        monitor = Monitor(self._state.id, files, first, environment.watcher.exchange, pid=self._state.pid)
+        return Container(environment, self._state, self._cgroup, process, monitor, unit=unit, forget=forget)
 
     def close(self) -> None:
         """Give it up."""

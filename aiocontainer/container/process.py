@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,15 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .._aio import OwnedFd
 from ..errors import NotRunningError, SpecError
-from .exit import ExitStatus
+from ..events import ExitStatus
 from .stdio import Streams
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
     from ..console import Pty
-    from ..events import Ended, Exits
+    from ..events import Ended, Exits, Monitor, OomVerdict, Watcher
 
 __all__ = ["Process", "SignalName", "signal_number"]
 
@@ -57,6 +57,10 @@ def _named(number: int | None) -> signal.Signals | int | None:
         return number
 
 
+def _by_kill(ended: Ended) -> bool | None:
+    return None if ended.status is None else ended.status.signal == signal.SIGKILL
+
+
 class Process:
     """A running or ended process.
 
@@ -79,6 +83,8 @@ class Process:
         self._exits = exits
         self._streams = Streams()
         self._started: tuple[float, float] | None = None
+        self._monitor: Monitor | None = None
+        self._concluding: asyncio.Future[None] | None = None
 
     @property
     def stdin(self) -> asyncio.StreamWriter | None:
@@ -99,11 +105,28 @@ class Process:
     def exit(self) -> ExitStatus | None:
         """How it ended; None while it runs."""
         ended = self._exits.ended
-        return None if ended is None else self._status(ended)
+        if ended is None:
+            return None
+        if self._monitor is not None and self._monitor.last is None:
+            # Whoever asks without waiting wants it now: these are one or two files of the kernel.
+            self._monitor.conclude(self._monitor.read_last(_by_kill(ended)))
+        return self._status(ended)
 
     async def wait(self) -> ExitStatus:
         """Wait for the end; any number of waiters get the same status, late ones too."""
-        return self._status(await self._exits.wait())
+        ended = await self._exits.wait()
+        if self._concluding is not None:
+            await asyncio.shield(self._concluding)
+        return self._status(ended)
+
+    def observe(self, watcher: Watcher, monitor: Monitor) -> None:
+        """Be the init of the container that *monitor* is about: its end is the time of the last reading."""
+
+        def conclude(ended: Ended) -> None:
+            self._concluding = watcher.conclude(monitor, _by_kill(ended), lambda: self._status(ended))
+
+        self._monitor = monitor
+        self._exits.when_ended(conclude)
 
     async def communicate(
         self, input: bytes | None = None, *, keep_bytes: int | None = None
@@ -118,7 +141,11 @@ class Process:
 
     def send_signal(self, name: SignalName) -> bool:
         """Send a signal by pidfd, so never to another process; False if it has ended."""
-        return self._exits.send_signal(signal_number(name))
+        number = signal_number(name)
+        sent = self._exits.send_signal(number)
+        if sent and number == signal.SIGKILL and self._monitor is not None:
+            self._monitor.shot = True
+        return sent
 
     def kill(self) -> bool:
         """Send SIGKILL; False if it has ended."""
@@ -163,17 +190,24 @@ class Process:
         # The end may be noticed first, where the program is a short one.
         duration = None if since is None else max(0.0, ended.monotonic - since)
         if ended.status is None:
-            return ExitStatus(known=False, started_at=at, exited_at=ended.at, duration_s=duration)
+            return ExitStatus(
+                known=False, oom=self._oom, started_at=at, exited_at=ended.at, duration_s=duration
+            )
         status = ended.status
         return ExitStatus(
             code=status.code,
             signal=_named(status.signal),
             core_dumped=status.core_dumped,
+            oom=self._oom,
             rusage=status.rusage,
             started_at=at,
             exited_at=ended.at,
             duration_s=duration,
         )
+
+    @property
+    def _oom(self) -> OomVerdict | None:
+        return None if self._monitor is None else self._monitor.verdict()
 
     def __repr__(self) -> str:
         return f"<Process {self.pid} {self.args!r}: {self.exit or 'running'}>"

@@ -14,6 +14,7 @@ from .. import spec as _spec
 from .._aio import OwnedFd, in_thread, undo
 from ..cgroups import where_is
 from ..errors import BootstrapError, HelperError, OutOfMemoryError, SpecError
+from ..events import Counters, first_reading
 from ..plan.flags import (
     PAUSE_CGROUP,
     PAUSE_CONSOLE,
@@ -84,6 +85,8 @@ class Created(Struct, frozen=True):
     cgroup: Cgroup
     unit: Unit | None
     process: Process
+    first: Counters
+    """What had been counted before anything ran in the cgroup."""
     warnings: tuple[str, ...]
     """What was accepted, but may not be what was meant."""
 
@@ -104,6 +107,7 @@ class Setup:
         self._lock: Lock | None = None
         self._cgroup: Cgroup | None = None
         self._unit: Unit | None = None
+        self._first = Counters()
         self._resctrl: ResctrlGroup | None = None
         self._moved: MovedDevices | None = None
         self._kills = 0
@@ -135,7 +139,7 @@ class Setup:
         self._lock.release()
         if self._moved is not None:
             self._moved.close()
-        return Created(state, self._spec, self._cgroup, self._unit, process, self._plan.warnings)
+        return Created(state, self._spec, self._cgroup, self._unit, process, self._first, self._plan.warnings)
 
     @property
     def _args(self) -> tuple[str, ...]:
@@ -190,6 +194,7 @@ class Setup:
         self._cgroup = cgroup
         if self._unit is None:
             cgroup.create()
+            self._read_first(cgroup)
         if group is not None:
             resctrl.create(group)
             self._resctrl = group
@@ -234,8 +239,14 @@ class Setup:
             self._cgroup.close()
             self._cgroup = self._environment.cgroup(replace(self._plan.cgroup, paths=actual))
         self._cgroup.adopt(pid, ours=self._unit.is_ours)
+        self._read_first(self._cgroup)
         self._limit(self._cgroup)
         self._up.launch.channel.proceed()
+
+    def _read_first(self, cgroup: Cgroup) -> None:
+        """Note what has been counted before there is anything of the container's."""
+        fresh = all(cgroup.made.values())
+        self._first = first_reading(self._environment.files(cgroup), fresh=fresh)
 
     def _limit(self, cgroup: Cgroup) -> None:
         """Set all limits before anything that the container brings is looked at."""
@@ -357,6 +368,7 @@ class Setup:
             "rootfs": os.path.join(self._bundle, self._spec.root.path) if self._spec.root else "",
             "keyring": self._compiled.traits.keyring,
             "owned": self._environment.owned,
+            "counted": self._first.remembered(),
             "gate": self._compiled.gate,
             "hooks": later_hooks(self._spec),
             "netDevices": {device.host: device.name for device in self._plan.devices},

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from .. import native
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._aio import OwnedFd
 
 __all__ = ["Ended", "Exits"]
@@ -55,6 +57,7 @@ class Exits:
         self._loop = asyncio.get_running_loop()
         self._ended: Ended | None = None
         self._done: asyncio.Future[Ended] = self._loop.create_future()
+        self._callbacks: list[Callable[[Ended], object]] = []
         self._watching = True
         self._loop.add_reader(pidfd.fileno(), self._readable)
 
@@ -74,6 +77,13 @@ class Exits:
         """Wait for the end; a cancelled waiter takes nothing from the others."""
         return self._ended if self._ended is not None else await asyncio.shield(self._done)
 
+    def when_ended(self, callback: Callable[[Ended], object]) -> None:
+        """Call *callback* before anybody who waits, at once if it is over."""
+        if self._ended is not None:
+            callback(self._ended)
+        else:
+            self._callbacks.append(callback)
+
     def send_signal(self, number: int) -> bool:
         """Send a signal, never to another process; False if this one has ended."""
         if self.ended is not None:
@@ -87,6 +97,7 @@ class Exits:
     def close(self) -> None:
         """Stop watching and close the pidfd; what was collected stays."""
         self._unwatch()
+        self._callbacks.clear()
         self._pidfd.close()
         if not self._done.done():
             self._done.cancel()
@@ -108,6 +119,9 @@ class Exits:
         self._unwatch()
         self._pidfd.close()  # there is nobody left to signal
         self._ended = Ended(status, time.time(), time.monotonic())
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self._ended)
         if not self._done.done():
             self._done.set_result(self._ended)
 

@@ -6,9 +6,10 @@ import signal
 
 import pytest
 
-from aiocontainer.container.exit import Completed, ExitStatus
+from aiocontainer.container.exit import Completed
 from aiocontainer.container.process import signal_number
 from aiocontainer.errors import ContainerExited, SpecError
+from aiocontainer.events import ExitStatus
 
 
 @pytest.mark.parametrize(
