@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .container.container import ContainerState
     from .container.source import Command
     from .container.stats import Stats
+    from .container.sweeping import Leftover
     from .errors import (
         BootstrapError,
         CgroupError,
@@ -113,6 +114,7 @@ __all__ = [
     "Deleted",
     "Lost",
     "Command",
+    "Leftover",
     "Callbacks",
     "Farm",
     "FarmMetrics",
@@ -176,6 +178,7 @@ _HOMES: Final = {
     "Stats": "container.stats",
     "StatsMask": "cgroups.stats.values",
     "Command": "container.source",
+    "Leftover": "container.sweeping",
     "Callbacks": "hooks",
     "Farm": "farm",
     "FarmMetrics": "farm",

@@ -14,10 +14,12 @@ from ._features import features
 from .container import Completed, Container
 from .container.environment import Environment
 from .container.finding import Found, find, remove_damaged
+from .container.following import Following
 from .container.joined import look_at_joined
 from .container.setup import CreateOptions, Setup
 from .container.source import Command, Source, load_source
 from .container.stdio import Redirects
+from .container.sweeping import Leftover, find_leftovers
 from .errors import ContainerError, NotFoundError, SpecError, StateCorruptError, UnsupportedError
 from .events import LIMIT, Created, Interest, Monitor, SeccompNotifications, threshold
 from .plan.compile import compile_plan
@@ -81,6 +83,8 @@ class Runtime:
         self._hooks_inherit = hook_environment == "inherit"
         self._environment: Environment | None = None
         self._containers: dict[str, Container] = {}
+        self._creating: set[str] = set()
+        self._following: Following | None = None
         self._mine: set[str] = set()
         """Ids of containers that end with this runtime."""
 
@@ -249,8 +253,12 @@ class Runtime:
         if known is not None:
             return known
         environment = self._ready()
-        container = await in_thread(lambda: find(environment, id), undo=Found.close)
-        return self._keep(container.adopt(environment, self._forget))
+        found = await in_thread(lambda: find(environment, id), undo=Found.close)
+        known = self._containers.get(id)
+        if known is not None:  # somebody else was at it, too
+            found.close()
+            return known
+        return self._keep(found.adopt(environment, self._forget))
 
     async def list(self) -> AsyncIterator[Container]:
         """Go through all containers of the root; what cannot be read is a warning in the log."""
@@ -307,6 +315,25 @@ class Runtime:
         else:
             await container.delete(force=force)
 
+    async def sweep(self, *, dry_run: bool = False) -> tuple[Leftover, ...]:
+        """Remove what was left by owners that were killed, and by interrupted creations; returns what.
+
+        Found by what was written down beforehand.  Never touched: what lives, what another process is
+        working on, and containers that were to outlive who made them ("detached").  With *dry_run* they
+        are only listed.  What cannot be removed is an `ExceptionGroup` after all the others.
+        """
+        environment = self._ready()
+        leftovers = await in_thread(lambda: find_leftovers(environment))
+        failures = []
+        for leftover in () if dry_run else leftovers:
+            try:
+                await self.delete(leftover.id, force=True)
+            except ContainerError as exc:
+                failures.append(exc)
+        if failures:
+            raise ExceptionGroup("leftovers could not be removed", failures)
+        return tuple(leftovers)
+
     # Events -----------------------------------------------------------------------------------------
 
     def events(self, *, pressure: PressureLevel | None = None, limit: int = LIMIT) -> Events[Event]:
@@ -317,7 +344,21 @@ class Runtime:
         ends with this runtime.
         """
         wanted = None if pressure is None else threshold(pressure)
-        return self._ready().watcher.events(Interest(threshold=wanted), limit=limit)
+        watcher = self._ready().watcher
+        watcher.on_dropped = self._stop_following
+        return watcher.events(Interest(threshold=wanted), limit=limit, prepare=self._follow)
+
+    async def _follow(self) -> None:
+        """Notice what other processes do in our root, as long as somebody listens to all."""
+        if self._following is None:
+            self._following = Following(
+                self._ready(), self.load, known=self._containers, creating=self._creating
+            )
+        await self._following.begin()
+
+    def _stop_following(self) -> None:
+        if self._following is not None and not self._ready().watcher.exchange.listens_to_all():
+            self._following.stop()
 
     # What later versions do -------------------------------------------------------------------------
 
@@ -325,17 +366,17 @@ class Runtime:
         """Bring back what `Container.checkpoint` saved."""
         _later("checkpoint and restore", "Runtime.restore")
 
-    async def sweep(self) -> NoReturn:
-        """Remove what crashed owners left."""
-        _later("sweeping", "Runtime.sweep")
-
     # ------------------------------------------------------------------------------------------------
 
     async def _create(self, id: str | None, source: Source, options: CreateOptions) -> Container:
         environment = self._ready()
         id = check_id(id) if id is not None else f"aioc-{os.urandom(8).hex()}"
         await environment.prepare()
-        created = await Setup(environment, id, source, options).run()
+        self._creating.add(id)
+        try:
+            created = await Setup(environment, id, source, options).run()
+        finally:
+            self._creating.discard(id)
         files = environment.files(created.cgroup)
         exchange = environment.watcher.exchange
         container = Container(
@@ -363,7 +404,9 @@ class Runtime:
     async def _arm(self, container: Container) -> None:
         """Watch a new container before anything of the user's runs; a cancelled create leaves nothing."""
         try:
-            await container.watch()
+            if self._following is not None:
+                await self._following.meet(container.id)
+            await container.watching.arm_fresh()
         except (ContainerError, OSError) as exc:
             _log().warning("container %s: not all of its events can be told: %s", container.id, exc)
         except BaseException as exc:
@@ -400,6 +443,10 @@ class Runtime:
         try:
             await self._end_owned()
         finally:
+            if self._following is not None:
+                await self._following.close()
+            for container in tuple(self._containers.values()):
+                await container.end_deadlines()
             await environment.watcher.close()
             for container in tuple(self._containers.values()):
                 container.close()

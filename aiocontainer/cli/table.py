@@ -239,6 +239,23 @@ COMMANDS = (
         (1, 1),
         (Option(("--force", "-f"), "kill it first; it need not exist"), HELP),
     ),
+    Command(
+        "prune",
+        "prune:prune",
+        "[OPTIONS]",
+        "remove what owners that were killed have left",
+        (0, 0),
+        (
+            Option(("--dry-run", "-n"), "only list what would be removed"),
+            Option(("--quiet", "-q"), "print ids only"),
+            HELP,
+        ),
+        description=(
+            "Removed are containers whose creation was interrupted, and those that were to end with a "
+            'process that has ended (lifetime "owner"). Never what lives, what another process is working '
+            "on, or what was created to outlive its maker, as by the commands create and run --detach."
+        ),
+    ),
     Command("state", "show:state", "ID", "print the state of a container as JSON", (1, 1), (HELP,)),
     Command(
         "list",

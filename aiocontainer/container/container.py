@@ -23,7 +23,7 @@ from ..errors import (
     StateError,
     UnsupportedError,
 )
-from ..events import LIMIT, Deleted, ExitStatus, Started
+from ..events import LIMIT, ExitStatus
 from .entering import Entering, ExecOptions
 from .hooking import Hooking
 from .listener import Destination, remembered_supervisor
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ..plan.hooks import HookKind
     from ..spec import Spec
     from ..store import Lock, State
+    from .deadline import Deadline
     from .environment import Environment
     from .stats import Stats
     from .stdio import Redirect
@@ -118,7 +119,8 @@ class Container:
         self._last_stats: Stats | None = None
         self._deleted = False
         self._turn = asyncio.Lock()
-        self._watching = Watching(environment.watcher, monitor, process)
+        self._deadlines: set[Deadline] = set()
+        self.watching = Watching(environment.watcher, monitor, process)
 
     # What it is -------------------------------------------------------------------------------------
 
@@ -293,9 +295,9 @@ class Container:
         ``uid[:gid]``.  *cgroup_paths* name cgroups that are there already, below the container's: by
         controller where each has a hierarchy of its own (v1), or "" for all.  A cancelled exec leaves no
         process behind.
+        After *timeout_s* the process and all that it has started are killed, or when this runtime ends;
+        `ExitStatus.timed_out` tells.  `UnsupportedError` for one without a cgroup.
         """
-        if timeout_s is not None:
-            _later("a deadline for exec", "timeout_s")
         options = ExecOptions(
             redirects=Redirects(stdin, stdout, stderr),
             env=_pairs(env),
@@ -310,6 +312,7 @@ class Container:
             additional_gids=tuple(additional_gids),
             preserve_fds=preserve_fds,
             cgroup_paths=dict(cgroup_paths or {}),
+            timeout_s=timeout_s,
         )
         spec = await self.config()
         async with self._turn:
@@ -327,7 +330,16 @@ class Container:
                 self._notifications,
                 self._unit,
             )
-            return await entering.run()
+            process = await entering.run()
+        self._keep(process, entering.deadline)
+        return process
+
+    def _keep(self, process: Process, deadline: Deadline | None) -> None:
+        """Tell when a process that exec added ends, and end it in time."""
+        if deadline is not None:
+            self._deadlines.add(deadline)
+            deadline.begin(process, self._deadlines.discard)
+        process.when_ended(lambda: self.watching.exec_exited(process))
 
     async def kill(self, name: SignalName = signal.SIGTERM, *, all: bool = False) -> None:
         """Send a signal to the init, or to *all* processes; `NotRunningError` once it has stopped.
@@ -339,7 +351,7 @@ class Container:
         everyone = all or (number == signal.SIGKILL and "pid" not in self._record.namespaces)
         if everyone:
             if number == signal.SIGKILL:
-                self._watching.shot()
+                self.watching.shot()
             await in_thread(lambda: self._cgroup.kill(number))
         elif self._process is None or not self._process.send_signal(number):
             raise NotRunningError("kill", status=Status.STOPPED, id=self.id)
@@ -365,12 +377,12 @@ class Container:
     async def pause(self) -> None:
         """Freeze all its processes; returns once the kernel says that they are."""
         await self._freeze("pause", self._cgroup.freeze)
-        self._watching.froze(True)
+        self.watching.froze(True)
 
     async def resume(self) -> None:
         """Let its processes go on; `NotRunningError` unless paused."""
         await self._freeze("resume", self._cgroup.thaw)
-        self._watching.froze(False)
+        self.watching.froze(False)
 
     async def delete(self, *, force: bool = False, read_stats: bool = False) -> None:
         """Remove what create made; *force* kills it first, and does not mind its being gone.
@@ -404,7 +416,7 @@ class Container:
         Memory *pressure* is told of from that level on.  A consumer that lags by more than *limit* events
         gets a `Lost` instead of the newest ones.  Any number of consumers; each stream is for one.
         """
-        return self._watching.all(pressure, limit)
+        return self.watching.all(pressure, limit)
 
     def oom_events(self, *, limit: int = LIMIT) -> Events[Oom]:
         """Tell of kills by the out-of-memory killer, until the init has ended.
@@ -412,7 +424,7 @@ class Container:
         The first step raises `UnsupportedError` where the container has no memory cgroup: nobody would
         count them.
         """
-        return self._watching.ooms(limit)
+        return self.watching.ooms(limit)
 
     def pressure_events(
         self,
@@ -431,7 +443,7 @@ class Container:
         10; a multiple of 2 without CAP_SYS_RESOURCE).  At most one event in each window.
         The first step raises `UnsupportedError` where the kernel cannot tell.
         """
-        return self._watching.pressure(level, resource, some, full, window_s, limit)
+        return self.watching.pressure(level, resource, some, full, window_s, limit)
 
     # What later versions do -------------------------------------------------------------------------
 
@@ -439,16 +451,16 @@ class Container:
         """Change limits."""
         _later("changing limits", "Container.update")
 
-
     async def checkpoint(self, *, images: str | os.PathLike[str], leave_running: bool = False) -> NoReturn:  # noqa: ARG002
         """Save its processes with CRIU."""
         _later("checkpoint and restore", "Container.checkpoint")
 
     # ------------------------------------------------------------------------------------------------
 
-    async def watch(self) -> None:
-        """Have the kernel tell of it, if somebody listens, while nothing of the user's runs."""
-        await self._watching.arm_fresh()
+    async def end_deadlines(self) -> None:
+        """Let every deadline of exec come now: nobody will be there to keep it."""
+        for deadline in tuple(self._deadlines):
+            await deadline.end()
 
     def close(self) -> None:
         """Let go of it without touching it: streams, terminal and pidfd."""
@@ -456,7 +468,7 @@ class Container:
             self._process.close()
         if self._notifications is not None:
             self._notifications.close()
-        self._watching.close()
+        self.watching.close()
         self._cgroup.close()
         self._forget(self)
 
@@ -504,7 +516,7 @@ class Container:
             if destination is not None:
                 destination.close()
         self._process.started()
-        self._watching.tell(Started(id=self.id))
+        self.watching.started()
 
     async def _start_with_hooks(self) -> None:
         hooking = await self._hooking()
@@ -604,8 +616,9 @@ class Container:
             except NotFoundError:  # somebody else was faster
                 if not force:
                     raise
+            await self.end_deadlines()
             self._deleted = True
-            self._watching.tell(Deleted(id=self.id))
+            self.watching.deleted()
             self.close()
 
     async def _last_hooks(self, *, force: bool) -> Hooking | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from .. import native
 from .._aio import OwnedFd, in_thread, undo
 from ..cgroups import may_move
-from ..errors import HelperError, SpecError
+from ..errors import HelperError, SpecError, UnsupportedError
 from ..plan import options as _plan_options
 from ..plan.exec import compile_exec
 from ..plan.flags import PAUSE_CONSOLE
@@ -21,6 +22,7 @@ from ..spec import Process as ProcessSpec
 from ..spec.ids import parse_user
 from .bringup import Bringup
 from .compiled import traits_of
+from .deadline import Deadline
 from .fds import Sources, birth_cgroup
 from .listener import Destination, process_state, supervisor
 from .source import find_home
@@ -58,6 +60,7 @@ class ExecOptions(Struct, frozen=True, kw_only=True):
     additional_gids: tuple[int, ...] = ()
     preserve_fds: int = 0
     cgroup_paths: Mapping[str, str] = {}
+    timeout_s: float | None = None
 
 
 def merged(args: Sequence[str] | ProcessSpec, base: ProcessSpec | None, options: ExecOptions) -> ProcessSpec:
@@ -133,6 +136,11 @@ class Entering:
         self._spec = spec
         self._options = options
         self._own = own
+        self._deadline: Deadline | None = None
+        if options.timeout_s is not None:
+            if options.cgroup_paths:
+                raise SpecError("a process with a deadline gets a cgroup of its own", origin="cgroup_paths")
+            self._deadline = Deadline(cgroup, options.timeout_s, environment.cgroup_mounts)
         self._process = merged(args, spec.process, options)
         self._up = Bringup(options.redirects, options.console_socket)
         self._unit = unit
@@ -150,7 +158,7 @@ class Entering:
                 await in_thread(self._go_on, interrupt=self._up.interrupt)
             process = await self._up.process(self._process.args)
         except BaseException as exc:
-            await undo(exc, self._up.undo)
+            await undo(exc, self._undo)
             raise
         finally:
             if self._destination is not None:
@@ -164,6 +172,15 @@ class Entering:
         assert self._unit is not None
         below = self._options.cgroup_paths.get("", "").strip("/")
         await self._unit.attach(f"/{below}" if below else "", [self._up.launch.born().pid])
+    @property
+    def deadline(self) -> Deadline | None:
+        """What ends the process, once it has been told to begin."""
+        return self._deadline
+
+    async def _undo(self) -> None:
+        await self._up.undo()
+        if self._deadline is not None:
+            await in_thread(self._deadline.remove)
 
     # In a thread ------------------------------------------------------------------------------------
 
@@ -172,6 +189,10 @@ class Entering:
         user = self._unit is not None and self._unit.user
         self._moved = user and not may_move(self._cgroup.paths)
         plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
+        if self._deadline is not None:
+            if self._moved:
+                raise UnsupportedError("a deadline for exec", needs="the right to move processes")
+            self._deadline.create()
         self._destination = self._reached(plan)
         self._send(self._environment.filters.complete(plan), init)
         if self._moved:
@@ -204,7 +225,7 @@ class Entering:
 
     def _send(self, plan: Plan, init: int) -> None:
         """Open what is passed, send the plan."""
-        with entered(self._cgroup, self._options.cgroup_paths, self._init.pid) as cgroup:
+        with self._entered() as cgroup:
             self._up.send(
                 self._environment.spawner,
                 plan,
@@ -217,13 +238,18 @@ class Entering:
                 owned=self._environment.owned,
             )
 
+    def _entered(self) -> AbstractContextManager[Cgroup | Deadline]:
+        if self._deadline is not None:
+            return nullcontext(self._deadline)
+        return entered(self._cgroup, self._options.cgroup_paths, self._init.pid)
+
     def _plan_options(self) -> _plan_options.ExecOptions:
         return _plan_options.ExecOptions(
             id=self._state.id,
             namespaces=self._state.namespaces,
             cgroup_paths=self._cgroup.paths,
             moved_by_manager=self._moved,
-            enter_cgroup=self._cgroup.made.get("") == 0,
+            enter_cgroup=(self._deadline or self._cgroup).made.get("") == 0,
             resctrl=self._state.resctrl.task_files if self._state.resctrl is not None else (),
             keyring=bool(self._state.facts.get("keyring")),
             console=self._process.terminal,

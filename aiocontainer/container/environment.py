@@ -22,7 +22,7 @@ from ..events import Watcher
 from ..hooks import inherited_environment
 from ..plan.host import CgroupMode
 from ..probe import below_user_manager, probe
-from ..store import namespace_inodes
+from ..store import identify, namespace_inodes
 from .compiled import Compiler
 from .delegation import Delegation
 from .filters import Filters
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..plan.host import Host
     from ..plan.options import CgroupDriver
     from ..plan.plan import CgroupPlan
-    from ..store import Store
+    from ..store import Identity, Store
 
 __all__ = ["Environment"]
 
@@ -121,6 +121,15 @@ class Environment:
         """Our own namespaces: OCI name to inode."""
         return namespace_inodes(os.getpid())
 
+    @cached_property
+    def owner(self) -> Identity:
+        """Identity of this process, as it is written down in containers whose lifetime is ours."""
+        pidfd = os.pidfd_open(os.getpid())
+        try:
+            return identify(os.getpid(), pidfd)
+        finally:
+            os.close(pidfd)
+
     def hook_environment(self) -> dict[str, str]:
         """Return the environment of hooks that say nothing of one."""
         return inherited_environment() if self._hooks_inherit else {}
@@ -139,14 +148,15 @@ class Environment:
         """Return the cgroup of a plan, not made yet."""
         if plan is None or not self.cgroups:
             return open_cgroup(CgroupMode.NONE, {})
-        return open_cgroup(plan.mode, plan.paths, mounts=self._cgroup_mounts)
+        return open_cgroup(plan.mode, plan.paths, mounts=self.cgroup_mounts)
 
     def files(self, cgroup: Cgroup) -> CgroupFiles:
         """Return the files of a container's cgroup, to be read as long as this is not closed."""
-        return CgroupFiles.of(cgroup, self._cgroup_mounts)
+        return CgroupFiles.of(cgroup, self.cgroup_mounts)
 
     @cached_property
-    def _cgroup_mounts(self) -> Mounts:
+    def cgroup_mounts(self) -> Mounts:
+        """The mounted hierarchies, opened once."""
         return Mounts()
 
     @property
@@ -166,6 +176,6 @@ class Environment:
             if self._spawner is not None:
                 self._spawner.close()
                 self._spawner = None
-            if "_cgroup_mounts" in self.__dict__:
-                self._cgroup_mounts.close()
+            if "cgroup_mounts" in self.__dict__:
+                self.cgroup_mounts.close()
             self.store.close()

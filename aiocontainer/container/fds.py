@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from ..cgroups import Cgroup
     from ..store import UnitRecord
+    from .deadline import Deadline
 
 __all__ = ["Sources", "birth_cgroup", "cgroup_record"]
 
@@ -113,7 +114,7 @@ class Sources:
             raise HelperError(f"root of the container's init: {exc.strerror}", errno=exc.errno or 0) from exc
 
 
-def birth_cgroup(cgroup: Cgroup, plan: Plan) -> int:
+def birth_cgroup(cgroup: Cgroup | Deadline, plan: Plan) -> int:
     """Return the cgroup2 directory that clone3(2) is to place a process in.
 
     -1 where there is none, or where the plan has a step to enter it later.

@@ -15,7 +15,7 @@ from ..events import ExitStatus
 from .stdio import Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..console import Pty
     from ..events import Ended, Exits, Monitor, OomVerdict, Watcher
@@ -83,6 +83,8 @@ class Process:
         self._exits = exits
         self._streams = Streams()
         self._started: tuple[float, float] | None = None
+        self.timed_out: bool = False
+        """Its deadline came before its end."""
         self._monitor: Monitor | None = None
         self._concluding: asyncio.Future[None] | None = None
 
@@ -128,14 +130,21 @@ class Process:
         self._monitor = monitor
         self._exits.when_ended(conclude)
 
+    def when_ended(self, callback: Callable[[], object]) -> None:
+        """Call *callback* on the loop when it has ended, at once if it has."""
+        self._exits.when_ended(lambda _: callback())
+
     async def communicate(
-        self, input: bytes | None = None, *, keep_bytes: int | None = None
+        self, input: bytes | None = None, *, keep_bytes: int | None = None, drain_s: float | None = 1.0
     ) -> tuple[bytes | None, bytes | None]:
         """Send *input*, read both outputs to their ends, and wait; None for what is no pipe.
 
-        With *keep_bytes* no more than so much of the end of each is kept.
+        With *keep_bytes* no more than so much of the end of each is kept.  Where something else still
+        holds a pipe when the process has ended, what comes within *drain_s* is read too, and then no more;
+        None waits for the end of the pipes whatever happens.
         """
-        outputs = await self._streams.communicate(input, keep_bytes)
+        ended = None if drain_s is None else self.wait
+        outputs = await self._streams.communicate(input, keep_bytes, ended=ended, drain_s=drain_s)
         await self.wait()
         return outputs
 
@@ -191,7 +200,12 @@ class Process:
         duration = None if since is None else max(0.0, ended.monotonic - since)
         if ended.status is None:
             return ExitStatus(
-                known=False, oom=self._oom, started_at=at, exited_at=ended.at, duration_s=duration
+                known=False,
+                oom=self._oom,
+                timed_out=self.timed_out,
+                started_at=at,
+                exited_at=ended.at,
+                duration_s=duration,
             )
         status = ended.status
         return ExitStatus(
@@ -199,6 +213,7 @@ class Process:
             signal=_named(status.signal),
             core_dumped=status.core_dumped,
             oom=self._oom,
+            timed_out=self.timed_out,
             rusage=status.rusage,
             started_at=at,
             exited_at=ended.at,

@@ -368,6 +368,7 @@ class Setup:
             "rootfs": os.path.join(self._bundle, self._spec.root.path) if self._spec.root else "",
             "keyring": self._compiled.traits.keyring,
             "owned": self._environment.owned,
+            "owner": list(self._environment.owner) if self._environment.owned else None,
             "counted": self._first.remembered(),
             "gate": self._compiled.gate,
             "hooks": later_hooks(self._spec),

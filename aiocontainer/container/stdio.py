@@ -16,7 +16,7 @@ from .._aio import OwnedFd
 from ..errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 __all__ = ["Redirect", "Redirects", "Streams"]
 
@@ -110,15 +110,31 @@ class Streams:
             transport.close()
 
     async def communicate(
-        self, input: bytes | None = None, keep_bytes: int | None = None
+        self,
+        input: bytes | None = None,
+        keep_bytes: int | None = None,
+        *,
+        ended: Callable[[], Awaitable[object]] | None = None,
+        drain_s: float | None = None,
     ) -> tuple[bytes | None, bytes | None]:
-        """Send *input*, close stdin, and read both outputs to their ends at the same time."""
+        """Send *input*, close stdin, and read both outputs to their ends at the same time.
+
+        With *ended*, which waits for the process, they are read for no longer than *drain_s* after that.
+        """
+        readers = (self.stdout, self.stderr)
+        outputs = [None if reader is None else bytearray() for reader in readers]
         async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(_drain(reader, kept, keep_bytes))
+                for reader, kept in zip(readers, outputs, strict=True)
+                if reader is not None and kept is not None
+            ]
             if self.stdin is not None:
-                group.create_task(_feed(self.stdin, input or b""))
-            out = group.create_task(_drain(self.stdout, keep_bytes)) if self.stdout is not None else None
-            err = group.create_task(_drain(self.stderr, keep_bytes)) if self.stderr is not None else None
-        return out.result() if out else None, err.result() if err else None
+                tasks.append(group.create_task(_feed(self.stdin, input or b"")))
+            if ended is not None and tasks:
+                group.create_task(_cut(tasks, ended, drain_s))
+        out, err = (None if kept is None else bytes(kept) for kept in outputs)
+        return out, err
 
 
 def _number(word: Redirect, name: str) -> int | None:
@@ -195,13 +211,19 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
         stdin.close()
 
 
-async def _drain(stream: asyncio.StreamReader, keep_bytes: int | None) -> bytes:
-    """Read to the end; all of it, or no more than its last *keep_bytes*."""
-    if keep_bytes is None:
-        return await stream.read()
-    kept = bytearray()
+async def _drain(stream: asyncio.StreamReader, kept: bytearray, keep_bytes: int | None) -> None:
+    """Read to the end into *kept*; all of it, or no more than its last *keep_bytes*."""
     while chunk := await stream.read(_LIMIT):
         kept += chunk
-        if len(kept) > keep_bytes:
+        if keep_bytes is not None and len(kept) > keep_bytes:
             del kept[: len(kept) - keep_bytes]
-    return bytes(kept)
+
+
+async def _cut(
+    tasks: Sequence[asyncio.Task[None]], ended: Callable[[], Awaitable[object]], drain_s: float | None
+) -> None:
+    """Stop *tasks* when the process has ended and they have had their time."""
+    await ended()
+    await asyncio.wait(tasks, timeout=drain_s)
+    for task in tasks:
+        task.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._aio import in_thread
-from ..events import Event, Exited, Interest, Oom, Pressure, threshold
+from ..events import Deleted, Event, ExecExited, Exited, Interest, Oom, Pressure, Started, threshold
 
 if TYPE_CHECKING:
     from ..events import Events, Monitor, Watcher
@@ -21,8 +21,11 @@ class Watching:
 
     def __init__(self, watcher: Watcher, monitor: Monitor, process: Process | None) -> None:
         self._watcher = watcher
-        self._monitor = monitor
+        self.monitor = monitor
+        """What is known of its cgroup."""
         self._process = process
+        self._started = False
+        self._deleted = False
         watcher.add(monitor)
         if process is not None:
             process.observe(watcher, monitor)
@@ -30,23 +33,40 @@ class Watching:
     @property
     def id(self) -> str:
         """Of the container."""
-        return self._monitor.id
+        return self.monitor.id
 
     def tell(self, event: Event) -> None:
         """Tell of what was done to it."""
-        self._monitor.publish(event)
+        self.monitor.publish(event)
+
+    def started(self, *, told: bool = True) -> None:
+        """Tell that it was started, once, whoever has done it; or know of it without telling."""
+        if not self._started and told:
+            self.tell(Started(id=self.id))
+        self._started = True
+
+    def deleted(self) -> None:
+        """Tell that it is gone, once."""
+        if not self._deleted:
+            self._deleted = True
+            self.tell(Deleted(id=self.id))
+
+    def exec_exited(self, process: Process) -> None:
+        """Tell that a process which exec had added has ended."""
+        assert process.exit is not None
+        self.tell(ExecExited(id=self.id, pid=process.pid, exit=process.exit))
 
     def froze(self, frozen: bool) -> None:
         """Tell that it stands still, or goes on; nothing if that is known."""
-        self._monitor.froze(frozen)
+        self.monitor.froze(frozen)
 
     def shot(self) -> None:
         """Note that SIGKILL was sent to all of it."""
-        self._monitor.shot = True
+        self.monitor.shot = True
 
     async def arm_fresh(self) -> None:
         """Have everything watched that somebody listens to, while nothing of the user's runs."""
-        await self._watcher.arm(fresh=self._monitor)
+        await self._watcher.arm(fresh=self.monitor)
 
     def all(self, pressure: str | None, limit: int) -> Events[Event]:
         """Return everything until the init has ended."""
@@ -57,7 +77,7 @@ class Watching:
         """Return kills alone."""
 
         async def prepare() -> None:
-            await in_thread(self._monitor.require_memory)
+            await in_thread(self.monitor.require_memory)
 
         interest = Interest(self.id, kinds=(Oom,))
         consumer: Events[Oom] = self._watcher.events(interest, limit=limit, prepare=prepare)
@@ -83,7 +103,7 @@ class Watching:
         """Whoever comes late is told of the exit alone."""
         if self._process is None:
             consumer.finish()
-        elif self._monitor.ended and self._process.exit is not None:
+        elif self.monitor.ended and self._process.exit is not None:
             if consumer.interest.kinds == (Event,):
                 consumer.put(Exited(id=self.id, exit=self._process.exit))
             consumer.finish()
@@ -91,4 +111,4 @@ class Watching:
 
     def close(self) -> None:
         """Watch it no longer."""
-        self._watcher.discard(self._monitor)
+        self._watcher.discard(self.monitor)

@@ -48,6 +48,14 @@ class Counters(NamedTuple):
     """Out of memory, and nobody may be killed."""
     above: tuple[Above, ...] = ()
 
+    @property
+    def victims(self) -> int:
+        """How many processes were killed: the kernel counts the first one of each group twice.
+
+        Once by itself, and once more with the others: oom_kill_process().
+        """
+        return self.kills - min(self.group_kills, max(0, self.kills - 1))
+
     def remembered(self) -> dict[str, object]:
         """Give what another process needs to compare its own readings with, as plain data."""
         if not any(self):
@@ -101,9 +109,9 @@ def parse(text: bytes | None) -> dict[bytes, int]:
 
 def notices(id: str, before: Counters, now: Counters, at: float) -> Iterator[Event]:
     """Tell what must have happened between two readings, counts before states."""
-    kills = now.kills - before.kills
+    kills = now.victims - before.victims
     if kills > 0:
-        below = max(0, kills - max(0, now.own_kills - before.own_kills))
+        below = max(0, now.kills - before.kills - max(0, now.own_kills - before.own_kills))
         group = now.group_kills > before.group_kills or _groups(before, now)
         yield Oom(id=id, at=at, kills=kills, below=below, group=group)
     elif now.stuck and not before.stuck:
@@ -125,7 +133,7 @@ def verdict(first: Counters, last: Counters, evidence: Evidence) -> OomVerdict |
 
     An exit status alone proves nothing: 137 can be a program's own, and SIGKILL anybody's.
     """
-    kills = last.kills - first.kills
+    kills = last.victims - first.victims
     if kills <= 0:
         return None
     group = last.group_kills > first.group_kills or (evidence.group and kills > 1) or _groups(first, last)

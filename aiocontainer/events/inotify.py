@@ -62,6 +62,11 @@ class Change(NamedTuple):
         """Whether the kernel has dropped changes: look at everything anew."""
         return bool(self.mask & pyinotify.IN_Q_OVERFLOW)
 
+    @property
+    def vanished(self) -> bool:
+        """Whether that name is gone."""
+        return bool(self.mask & VANISHED)
+
 
 MODIFY: Final[int] = pyinotify.IN_MODIFY
 APPEARED: Final[int] = pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO

@@ -142,6 +142,8 @@ class Monitor:
     def read_last(self, killed: bool | None) -> Last:
         """Take the last reading; *killed*: whether the init ended by SIGKILL, None if that is not known."""
         counters = self.read() if self.armed is not None else self._read_kills()
+        if counters.kills < self._seen.kills:  # a service manager was faster: what was seen is all there is
+            counters = self._seen._replace(populated=False)
         if counters.kills <= self._first.kills:
             return Last(counters, Evidence(bool(killed)))
         return Last(counters, self._evidence(killed))

@@ -187,6 +187,10 @@ class Exchange:
         """Whether anybody wants to hear of that container."""
         return any(True for _ in self._concerned(id))
 
+    def listens_to_all(self) -> bool:
+        """Whether anybody wants to hear of every container."""
+        return any(each.interest.id is None and not each.ended for each in tuple(self._consumers))
+
     def thresholds(self, id: str) -> set[Threshold]:
         """Return the pressure that consumers want to be told of."""
         wanted = (each.interest.threshold for each in self._concerned(id))

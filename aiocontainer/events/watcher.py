@@ -47,6 +47,8 @@ class Watcher:
         self._reading: asyncio.Task[None] | None = None
         self._arming = asyncio.Lock()
         self._closed = False
+        self.on_dropped: Callable[[], object] = lambda: None
+        """Called when a consumer has gone."""
 
     async def close(self) -> None:
         """End all streams, and watch nothing any more."""
@@ -82,6 +84,8 @@ class Watcher:
     def _dropped(self) -> None:
         for monitor in tuple(self._monitors.values()):
             monitor.trim()
+        if not self._closed:
+            self.on_dropped()
 
     # Containers -------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ import stat
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from .. import native
-from .._aio import Closing
+from .._aio import Closing, OwnedFd
 from ..errors import ContainerError, ExistsError, NotFoundError, SpecError, StateCorruptError, StateError
 from ..spec.ids import check_id
 from .cache import Cache, default_cache
@@ -165,6 +165,10 @@ class Store(Closing):
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
+
+    def open_directory(self, id: str | None = None) -> OwnedFd:
+        """Open the root, or the directory of a container, to be watched; NotFoundError."""
+        return OwnedFd(os.dup(self._fd) if id is None else self._open(check_id(id)))
 
     # Coming and going -------------------------------------------------------------------------------
 

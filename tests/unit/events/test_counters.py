@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from aiocontainer.events.counters import Above, Counters, Evidence, notices, oom_victims, parse, verdict
@@ -42,6 +44,16 @@ def test_a_group_may_be_its_own_or_one_above() -> None:
     assert [event.group for event in (*own, *above) if isinstance(event, Oom)] == [True, True]
 
 
+def test_the_first_of_a_group_is_told_once() -> None:
+    """The kernel counts it by itself, then the group, then all of the group."""
+    steps = [Counters(), Counters(kills=1, own_kills=1), Counters(kills=3, own_kills=3, group_kills=1)]
+    events = [event for pair in itertools.pairwise(steps) for event in told(*pair)]
+    assert [(event.kills, event.below, event.group) for event in events if isinstance(event, Oom)] == [
+        (1, 0, False),
+        (1, 0, True),
+    ]
+
+
 def test_states_are_told_when_they_change() -> None:
     runs, frozen = Counters(populated=True, frozen=False), Counters(populated=True, frozen=True)
     assert [type(event) for event in told(runs, frozen)] == [Frozen]
@@ -69,7 +81,9 @@ def test_standing_still_for_want_of_memory_is_told() -> None:
             Evidence(killed=True, victim=True, shot=True),
             (1, True, False, "container"),
         ),
-        (Counters(kills=3, ooms=1, group_kills=1), KILLED, (3, True, True, "container")),
+        (Counters(kills=3, ooms=1, group_kills=1), KILLED, (2, True, True, "container")),
+        (Counters(kills=2, ooms=1, group_kills=1), KILLED, (1, True, True, "container")),
+        (Counters(kills=1, ooms=1, group_kills=1), KILLED, (1, True, True, "container")),
         (Counters(kills=3, ooms=1), Evidence(killed=True, group=True), (3, True, True, "container")),
         (Counters(kills=1, above=(Above(1),)), KILLED, (1, True, False, "ancestor")),
         (Counters(kills=2, above=(Above(), Above(4, 1))), KILLED, (2, True, True, "ancestor")),

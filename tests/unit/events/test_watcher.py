@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -218,6 +219,21 @@ async def test_the_verdict_sees_whose_limit_it_was(folder: Folder, watcher: Watc
         False,
         4096,
     )
+
+
+async def test_a_cgroup_that_is_gone_takes_nothing_back(folder: Folder, watcher: Watcher) -> None:
+    """A service manager removes the cgroup of a unit when it is empty."""
+    monitor = monitor_of(watcher, folder)
+    async with watcher.events(Interest("c")) as events:
+        folder.memory(oom=1, oom_kill=1)
+        await asyncio.wait_for(anext(events), 5)
+        shutil.rmtree(folder.root)
+        await ended(watcher, monitor)
+        rest = [type(event).__name__ async for event in events]
+    assert rest == ["Empty", "Exited"]
+    verdict = monitor.verdict()
+    assert verdict is not None
+    assert verdict.kills == 1
 
 
 async def test_v1_counts_below_too(tmp_path: Path, watcher: Watcher) -> None:

@@ -1,0 +1,25 @@
+"""prune: remove what owners that were killed have left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .drive import drive
+
+if TYPE_CHECKING:
+    from aiocontainer import Runtime
+
+    from .arguments import Invocation
+
+__all__ = ["prune"]
+
+
+def prune(call: Invocation) -> int:
+    """Print the id of each container that was removed, or would be."""
+
+    async def work(runtime: Runtime) -> int:
+        for leftover in await runtime.sweep(dry_run=call.options.dry_run):
+            print(leftover.id if call.options.quiet else f"{leftover.id}: {leftover.reason}")
+        return 0
+
+    return drive(call.program, work)
