@@ -172,6 +172,7 @@ class Entering:
         assert self._unit is not None
         below = self._options.cgroup_paths.get("", "").strip("/")
         await self._unit.attach(f"/{below}" if below else "", [self._up.launch.born().pid])
+
     @property
     def deadline(self) -> Deadline | None:
         """What ends the process, once it has been told to begin."""
