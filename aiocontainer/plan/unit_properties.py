@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .options import PropertyPolicy
 
-__all__ = ["asked_properties", "property_warnings"]
+__all__ = ["asked_properties", "property_warnings", "refusal"]
 
 _NAME: Final = re.compile("[A-Za-z]{3,}")
 _SECONDS: Final = re.compile(r"([A-Za-z]*[a-z])Sec")
@@ -96,10 +96,12 @@ def asked_properties(
 
 
 def property_warnings(properties: Iterable[UnitProperty]) -> Iterator[str]:
-    """Tell of what is allowed, and unwise."""
+    """Tell of what is allowed, and may not be what was meant."""
     for each in properties:
         if each.name == "Delegate" and each.value is False:
             yield f"{each.origin}: the manager may change the cgroup under the container"
+        if each.name not in UNIT_PROPERTIES:
+            yield f"{each.origin}: {each.name} is not known here, and passed on as it is"
 
 
 def _unique(asked: Iterable[_Asked]) -> dict[str, _Asked]:
@@ -166,23 +168,26 @@ def _microseconds(asked: _Asked) -> Variant:
 # What is refused ------------------------------------------------------------------------------------
 
 
-def _refuse(name: str, asked: _Asked, policy: PropertyPolicy, *, devices: bool) -> None:
-    """Refuse by the name alone, whatever the value."""
-    reason = _NEVER.get(name, "")
-    if not reason and not asked.given and policy != "any":
-        reason = _danger(name, devices=devices)
-        if not reason and policy == "untrusted" and name not in SAFE_PROPERTIES:
-            reason = "an untrusted bundle may set limits, times and order alone"
-    if reason:
-        raise SpecError(f"{name} is refused: {reason}", origin=asked.origin)
-
-
-def _danger(name: str, *, devices: bool) -> str:
-    if name.startswith("Device"):
-        return _DEVICES if devices else ""
+def refusal(name: str, policy: PropertyPolicy, *, devices: bool = True) -> str:
+    """Return why an annotation for a property is refused, whatever its value; empty if it is taken."""
+    if name in _NEVER:
+        return _NEVER[name]
+    if policy == "any":
+        return ""
+    if name.startswith("Device") and devices:
+        return _DEVICES
     if name in _DANGEROUS:
         return _DANGEROUS[name]
-    return next((reason for names, reason in _FAMILIES if names.fullmatch(name)), "")
+    reason = next((reason for names, reason in _FAMILIES if names.fullmatch(name)), "")
+    if not reason and policy == "untrusted" and name not in SAFE_PROPERTIES:
+        reason = "an untrusted bundle may set limits, times and order alone"
+    return reason
+
+
+def _refuse(name: str, asked: _Asked, policy: PropertyPolicy, *, devices: bool) -> None:
+    reason = refusal(name, "any" if asked.given else policy, devices=devices)
+    if reason:
+        raise SpecError(f"{name} is refused: {reason}", origin=asked.origin)
 
 
 def _refuse_value(name: str, value: Variant, asked: _Asked, policy: PropertyPolicy) -> None:

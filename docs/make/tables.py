@@ -23,7 +23,8 @@ from aiocontainer.plan.tuning_tables import (
     POLICIES,
     SCHEDULER_FLAGS,
 )
-from aiocontainer.spec import ANNOTATIONS
+from aiocontainer.plan.unit_properties import refusal
+from aiocontainer.spec import ANNOTATIONS, UNIT_PROPERTIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -49,6 +50,11 @@ def tables() -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
         [_row(f"{name}*" if name.endswith(".") else name, text) for name, text in ANNOTATIONS.items()],
     )
     yield (
+        "Properties of units",
+        ("property", "type", "from annotations"),
+        [(f"`{name}`", f"`{type}`", _taken(name)) for name, type in sorted(UNIT_PROPERTIES.items())],
+    )
+    yield (
         "Namespaces",
         ("type", "flag of clone(2)", "file in /proc/PID/ns"),
         [
@@ -72,6 +78,18 @@ def tables() -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
     yield "Memory policies", ("mode", "number"), _numbers(MEMORY_MODES)
     yield "Flags of memory policies", ("flag", "value"), _numbers(MEMORY_FLAGS)
     yield "Personalities", ("domain", "value"), _numbers(PERSONALITIES)
+
+
+def _taken(name: str) -> str:
+    """Tell whose annotations for a unit are taken."""
+    if not refusal(name, "untrusted"):
+        return "taken, also of untrusted bundles"
+    if name == "Delegate":
+        return "true is taken; false, unless all are taken, is refused: it would leave the cgroup to others"
+    reason = refusal(name, "careful")
+    if not reason:
+        return "taken"
+    return f"refused{'' if refusal(name, 'any') else ', unless all are taken'}: {reason}"
 
 
 def _seccomp_words(name: str) -> Iterable[str]:

@@ -236,6 +236,16 @@ def test_an_untrusted_bundle_sets_nothing_unknown() -> None:
     assert started(planned(value, property_policy="untrusted"))["TimeoutStopUSec"] == 5_000_000
 
 
+def test_what_is_not_known_is_passed_on_with_a_warning() -> None:
+    plan = planned(spec(annotations={PREFIX + "NotKnownYet": "5", PREFIX + "KillMode": "'mixed'"}))
+
+    assert started(plan)["NotKnownYet"] == 5
+    (warning,) = plan.warnings
+    assert warning.startswith(
+        '$.annotations["org.systemd.property.NotKnownYet"]: NotKnownYet is not known here'
+    )
+
+
 # Precedence.
 
 
