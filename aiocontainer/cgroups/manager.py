@@ -133,13 +133,11 @@ class Manager:
             try:
                 reply = await self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", body, unit, again=False)
             except SystemdError as exc:
-                if exc.name not in _UNKNOWN_PROPERTY:
+                named = _blamed(exc, known)
+                if exc.name not in _UNKNOWN_PROPERTY or not named:
                     raise
-                unknown = _named(exc.message, known)
-                if not unknown:
-                    raise
-                self._miss(exc, unknown)
-                known = [each for each in known if each not in unknown]
+                self._miss(exc, named)
+                known = [each for each in known if each not in named]
             else:
                 return str(reply.body[0])
 
@@ -152,12 +150,12 @@ class Manager:
             body = (unit, True, await self._values(known))
             await self._call("SetUnitProperties", "sba(sv)", body, unit)
         except SystemdError as exc:
+            named = _blamed(exc, known)
             if exc.name not in _UNKNOWN_PROPERTY:
                 raise
-            unknown = _named(exc.message, known) or (known if len(known) == 1 else [])
-            if unknown:
-                self._miss(exc, unknown)
-                await self.set_properties(unit, [each for each in known if each not in unknown])
+            if named:
+                self._miss(exc, named)
+                await self.set_properties(unit, [each for each in known if each not in named])
             else:  # it does not say which: the half that has it is found by trying
                 middle = len(known) // 2
                 await self.set_properties(unit, known[:middle])
@@ -330,10 +328,13 @@ class Manager:
                 job.disturb()
 
 
-def _named(message: str, properties: Sequence[UnitProperty]) -> list[UnitProperty]:
-    """Find the properties that an error speaks of."""
-    words = set(re.findall(r"[A-Za-z]+", message))
-    return [each for each in properties if each.name in words]
+def _blamed(error: SystemdError, properties: Sequence[UnitProperty]) -> Sequence[UnitProperty]:
+    """Return the properties that an error speaks of, and have it say so; where there is one, it is that."""
+    words = set(re.findall(r"[A-Za-z]+", error.message))
+    named = [each for each in properties if each.name in words] if len(properties) > 1 else properties
+    if len(named) == 1:
+        error.property = named[0].name
+    return named
 
 
 def _warn(text: str, *arguments: object) -> None:

@@ -55,7 +55,9 @@ class FakeManager:
         self.faults: dict[str, list[str | None]] = {}
         self.calls: list[tuple[str, list[Any]]] = []
         self.unknown: set[str] = set()
-        """Properties that are refused."""
+        """Properties that are not there."""
+        self.refused: dict[str, str] = {}
+        """Properties whose values are wrong, and what is said of them."""
         self.tells = True
         """Refusals name the property."""
         self.job_s = 0.0
@@ -182,6 +184,8 @@ class FakeManager:
 
     def _check(self, properties: list[list[Any]]) -> None:
         for name, _ in properties:
+            if name in self.refused:
+                raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", self.refused[name])
             if name in self.unknown:
                 text = f"Cannot set property {name}, or unknown property." if self.tells else "No."
                 raise DBusError("org.freedesktop.DBus.Error.PropertyReadOnly", text)

@@ -430,6 +430,16 @@ async def test_a_property_that_was_asked_for_is_not_left_out(tmp_path: Path) -> 
     assert not manager.units
 
 
+async def test_a_value_that_systemd_refuses(tmp_path: Path) -> None:
+    manager = FakeManager()
+    manager.refused = {"Delegate": "Invalid value for Delegate="}
+    async with served(tmp_path, manager) as ours:
+        with pytest.raises(SystemdError, match="Invalid value") as caught:
+            await Unit(ours, PLAN).start(PID)
+        assert (caught.value.property, caught.value.unit) == ("Delegate", NAME)
+    assert not manager.units
+
+
 async def test_a_value_that_does_not_fit_its_type(tmp_path: Path) -> None:
     manager = FakeManager()
     async with served(tmp_path, manager) as ours:
