@@ -6,7 +6,6 @@ from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING
 
 from .container.source import Command
-from .errors import UnsupportedError
 from .runtime import Runtime
 
 if TYPE_CHECKING:
@@ -38,12 +37,12 @@ async def run(
 
     Without *rootfs* it sees this machine's own root, read-only under a throw-away layer, as a user
     namespace of its own may see it; there is no network but ``lo`` and no way to new privileges.
-    *env* adds to a small default environment.  Raises `TimeoutError` after *timeout_s*; whatever is
-    raised, nothing is left behind.
+    *env* adds to a small default environment.  *memory* is "256M" or a number of bytes, *cpus* how many
+    to use at most, 0.5 is half of one: limits need root, or a cgroup delegated to us.
+    Raises `TimeoutError` after *timeout_s*; whatever is raised, nothing is left behind.
     """
-    for name, limit in (("memory", memory), ("pids", pids), ("cpus", cpus)):
-        if limit is not None:
-            raise UnsupportedError("a limit", needs="a later version of aiocontainer", origin=name)
+    command = Command(
+        args, rootfs=rootfs, hostname=hostname, env=env or {}, cwd=cwd, memory=memory, pids=pids, cpus=cpus
+    )
     async with Runtime() as runtime:
-        command = Command(args, rootfs=rootfs, hostname=hostname, env=env or {}, cwd=cwd)
         return await runtime.run(command, input=input, stdout=stdout, stderr=stderr, timeout_s=timeout_s)

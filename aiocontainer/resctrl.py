@@ -17,11 +17,11 @@ from ._aio import OwnedFd
 from .errors import ExistsError, ResctrlError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from .plan.resctrl import ResctrlGroup
 
-__all__ = ["RdtStats", "create", "remove", "stats", "survey"]
+__all__ = ["RdtStats", "change", "create", "remove", "stats", "survey"]
 
 _ORIGIN: Final = "$.linux.intelRdt"
 _DECIMAL: Final = frozenset({"MB", "SMBA"})
@@ -59,6 +59,29 @@ def create(group: ResctrlGroup) -> None:
         if group.monitor:
             _make(group.monitor_directory, group)
         undo.pop_all()
+
+
+def change(group: ResctrlGroup, lines: Sequence[str]) -> Callable[[], None]:
+    """Write *lines* to the group's schemata, all or none; returns what sets them back."""
+    path = f"{group.directory}/schemata"
+    names = {line.partition(":")[0].strip() for line in lines}
+    try:
+        with open(path) as file:
+            before = [line.strip() for line in file if line.partition(":")[0].strip() in names]
+    except OSError as exc:
+        raise ResctrlError(path, exc.errno or 0) from exc
+
+    def undo() -> None:
+        for line in before:
+            _write(path, line, group)
+
+    try:
+        for line in lines:
+            _write(path, line, group)
+    except BaseException:
+        undo()
+        raise
+    return undo
 
 
 def remove(group: ResctrlGroup) -> None:

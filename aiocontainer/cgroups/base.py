@@ -17,7 +17,7 @@ from .limits import Limits
 from .members import signal_members
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..plan.plan import CgroupWrite
     from .directory import Directory
@@ -130,10 +130,11 @@ class Hierarchical(ABC):
     def _prepare(self) -> None:
         """Make what was created fit for processes."""
 
-    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> None:
-        """Write limits in order, all of them or none."""
-        if writes:
-            Limits(self._directory_of, self._enable).set(writes, fresh=fresh)
+    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> Callable[[], None]:
+        """Write limits in order, all of them or none; returns what sets all back."""
+        limits = Limits(self._directory_of, self._enable)
+        limits.set(writes, fresh=fresh)
+        return limits.undo
 
     def _enable(self, directory: Directory, controller: str) -> bool:
         if directory is not self._unified:

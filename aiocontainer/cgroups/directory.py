@@ -230,9 +230,25 @@ class Directory:
             missing = [f"+{os.fsdecode(name)}" for name in listed if name not in passed]
             if wanted:
                 missing = [f"+{wanted}"] if f"+{wanted}" in missing else []
-            if missing and not self._pass(level, " ".join(missing)) and len(missing) > 1:
+            if not missing or self._has_domain_processes(level):
+                continue
+            if not self._pass(level, " ".join(missing)) and len(missing) > 1:
                 for each in missing:
                     self._pass(level, each)
+
+    def _has_domain_processes(self, level: str) -> bool:
+        """Tell whether a level has processes of its own, which keep it from passing controllers on.
+
+        Those that know threads it could pass on, but would become the root of a threaded subtree by
+        that, in which there can be no container.  cgroup-v2.rst "Threads".
+        """
+        try:
+            is_domain = _read_at(f"{level}cgroup.type", self._mount()).strip() == b"domain"
+            return is_domain and bool(_read_at(f"{level}cgroup.procs", self._mount()))
+        except FileNotFoundError:  # the root of all, which passes on whatever is in it
+            return False
+        except OSError as exc:
+            raise CgroupError(f"{self.path}: above it, {level}", exc.errno or 0) from exc
 
     def _pass(self, level: str, change: str) -> bool:
         try:

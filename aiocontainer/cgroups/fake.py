@@ -14,7 +14,7 @@ from ..plan.host import CgroupMode
 from .interface import CgroupBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
     from ..plan.devices import DeviceRule
     from ..plan.plan import CgroupWrite
@@ -81,14 +81,25 @@ class FakeCgroup:
         if pid not in self.members:
             self.members.append(pid)
 
-    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> None:  # noqa: ARG002
+    def set_limits(
+        self,
+        writes: Sequence[CgroupWrite],
+        *,
+        fresh: bool = False,  # noqa: ARG002
+    ) -> Callable[[], None]:
         """Note what the files hold now; CgroupError for those in `refused`, with nothing changed."""
+        before = self.files
         files = {**self.files}
         for write in writes:
             if write.file in self.refused:
                 raise CgroupError(f"{self.path}/{write.file}", errno.EINVAL, value=write.value)
             files[write.file] = write.value
         self.files = files
+
+        def undo() -> None:
+            self.files = before
+
+        return undo
 
     def delegate(self, uid: int) -> None:
         """Note the owner."""

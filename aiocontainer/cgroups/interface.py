@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..errors import CgroupError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..plan.devices import DeviceRule
     from ..plan.host import CgroupMode
@@ -67,10 +67,11 @@ class Cgroup(Protocol):
     def disown(self) -> None:
         """Let nothing that is done to this object reach what is there: it is somebody else's."""
 
-    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> None:
+    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> Callable[[], None]:
         """Write limits in order, all of them or none: what the last one refuses undoes the others.
 
-        *fresh*: it is removed when that happens, and what we made ourselves need not be restored.
+        Returns what sets all back.  *fresh*: when that happens it is removed, and what we made ourselves
+        need not be set back.
         CgroupError where the kernel refuses, UnsupportedError where it has no such file.
         """
 

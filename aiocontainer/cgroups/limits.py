@@ -65,7 +65,7 @@ class Limits:
     def set(self, writes: Iterable[CgroupWrite], *, fresh: bool) -> None:
         """Write them all in order; the first that is refused is raised, with what was written undone.
 
-        A *fresh* cgroup goes away then: what we made of it is not restored.
+        A *fresh* cgroup goes away then: what we made of it is not set back.
         """
         self._done = []
         self._fresh = fresh
@@ -74,7 +74,7 @@ class Limits:
                 for some in [[*members]] if group else ([each] for each in members):
                     self._set_group(some)
         except BaseException:
-            self._undo()
+            self.undo()
             raise
 
     def _set_group(self, writes: Sequence[CgroupWrite]) -> None:
@@ -145,7 +145,7 @@ class Limits:
             return restoring(write.file, write.value, directory.read(write.file))
         return ()
 
-    def _undo(self) -> None:
+    def undo(self) -> None:
         """Undo what was done, the last first, so that all goes back the way it came."""
         for directory, file, lines in reversed(self._done):
             try:

@@ -9,7 +9,7 @@ from ..errors import UnsupportedError
 from ..plan.host import CgroupMode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..plan.devices import DeviceRule
     from ..plan.plan import CgroupWrite
@@ -43,11 +43,17 @@ class NoCgroup:
     def disown(self) -> None:
         """Do nothing: it never had any."""
 
-    def set_limits(self, writes: Sequence[CgroupWrite], *, fresh: bool = False) -> None:  # noqa: ARG002
+    def set_limits(
+        self,
+        writes: Sequence[CgroupWrite],
+        *,
+        fresh: bool = False,  # noqa: ARG002
+    ) -> Callable[[], None]:
         """Refuse limits; what asks for none is done."""
         for write in writes:
             if not write.optional:
                 _refuse(write.file, write.origin)
+        return lambda: None
 
     def delegate(self, uid: int) -> None:  # noqa: ARG002
         """Refuse."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["create", "run"]
 
 # Options of `run` that describe the container where no config.json does.
-_OF_COMMAND = ("rootfs", "hostname", "env", "cwd", "user", "tty")
+_OF_COMMAND = ("rootfs", "hostname", "env", "cwd", "user", "tty", "memory", "pids_limit", "cpus")
 
 
 def create(call: Invocation) -> int:
@@ -60,7 +60,9 @@ def _what(call: Invocation) -> tuple[str | None, str | Command]:
             raise UsageError("give an ID, or '--' and a command; see 'aiocontainer run --help'")
         for name in _OF_COMMAND:
             if getattr(call.options, name):
-                raise UsageError(f"--{name} needs '--' and a command; see 'aiocontainer run --help'")
+                raise UsageError(
+                    f"--{name.replace('_', '-')} needs '--' and a command; see 'aiocontainer run --help'"
+                )
         return call.operands[0], call.options.bundle or "."
     args = call.operands[call.separator :]
     if not args:
@@ -81,7 +83,19 @@ def _command(args: list[str], options: Namespace) -> Command:
         cwd=options.cwd,
         user=options.user,
         tty=options.tty,
+        memory=options.memory,
+        pids=options.pids_limit or None,
+        cpus=_cpus(options.cpus),
     )
+
+
+def _cpus(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--cpus: {text!r} is not a number") from None
 
 
 def _terminal_type(options: Namespace) -> dict[str, str]:

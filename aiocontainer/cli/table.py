@@ -121,6 +121,9 @@ COMMANDS = (
             CWD,
             USER,
             TTY,
+            Option(("--memory",), "with COMMAND: most memory", value="SIZE"),
+            Option(("--pids-limit",), "with COMMAND: most processes and threads", value="N", number=True),
+            Option(("--cpus",), "with COMMAND: most CPUs, 0.5 is half of one", value="CPUS"),
             HELP,
         ),
         description=(
@@ -128,7 +131,7 @@ COMMANDS = (
             "read: COMMAND runs in a throw-away container over a read-only view of this machine's own "
             "root, or over --rootfs, with a network of its own that has only lo, and without new "
             "privileges. The exit status is that of the program, or 128 and the number of the signal "
-            "that ended it. --env, --cwd, --user, --tty, --hostname and --rootfs need COMMAND; "
+            "that ended it. --env, --cwd, --user, --tty, --hostname, --rootfs and the limits need COMMAND; "
             "--bundle refuses it."
         ),
         ends_options=True,
@@ -229,6 +232,42 @@ COMMANDS = (
         description=(
             "One JSON object a line, in runc's form, until the container stops. DURATION is a number and a "
             "unit, ns, us, ms, s, m or h, or several of them: 1m30s."
+        ),
+    ),
+    Command(
+        "update",
+        "update:update",
+        "[OPTIONS] ID",
+        "change the limits of a container",
+        (1, 1),
+        (
+            Option(
+                ("--resources", "-r"), "read them from this JSON file, '-' is standard input", value="FILE"
+            ),
+            Option(("--blkio-weight",), "weight of its input and output, 10 to 1000", value="WEIGHT"),
+            Option(("--cpu-period",), "period in which --cpu-quota counts", value="MICROSECONDS"),
+            Option(("--cpu-quota",), "time on CPUs in a period", value="MICROSECONDS"),
+            Option(("--cpu-burst",), "time left over that may be used later", value="MICROSECONDS"),
+            Option(("--cpu-share",), "weight on CPUs that others want too, 1024 is normal", value="SHARES"),
+            Option(("--cpu-rt-period",), "period in which --cpu-rt-runtime counts", value="MICROSECONDS"),
+            Option(("--cpu-rt-runtime",), "real-time in a period", value="MICROSECONDS"),
+            Option(("--cpu-idle",), "1: only what nobody else wants of the CPUs; 0", value="WHETHER"),
+            Option(("--cpuset-cpus",), "CPUs to run on", value="LIST"),
+            Option(("--cpuset-mems",), "memory nodes to use", value="LIST"),
+            Option(("--memory",), "most memory", value="SIZE"),
+            Option(("--memory-reservation",), "memory to leave it", value="SIZE"),
+            Option(("--memory-swap",), "most memory and swap together", value="SIZE"),
+            Option(("--pids-limit",), "most processes and threads", value="NUMBER"),
+            Option(("--l3-cache-schema",), "share of the L3 cache", value="SCHEMA"),
+            Option(("--mem-bw-schema",), "share of the memory bandwidth", value="SCHEMA"),
+            Option(("--kernel-memory",), "ignored: there is no such limit any more", value="SIZE"),
+            Option(("--kernel-memory-tcp",), "ignored: there is no such limit any more", value="SIZE"),
+            HELP,
+        ),
+        description=(
+            "What is not given stays, -1 takes a limit away. A SIZE is a number of bytes, or ends in k, m "
+            "or g. FILE holds an object as the 'resources' of config.json; options change single members "
+            "of it. All of it takes effect, or nothing."
         ),
     ),
     Command(

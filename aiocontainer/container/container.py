@@ -18,6 +18,7 @@ from ..errors import (
     HookError,
     NotFoundError,
     NotRunningError,
+    OutOfMemoryError,
     SpecError,
     StateCorruptError,
     StateError,
@@ -33,6 +34,7 @@ from .starting import knock, pass_gate
 from .status import Status, after, require
 from .stdio import Redirects
 from .units import end_unit
+from .updating import Update, current_resources, read_resources
 from .watching import Watching
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from ..events import Event, Events, Monitor, Oom, Pressure, PressureLevel, SeccompNotifications
     from ..hooks import Callbacks
     from ..plan.hooks import HookKind
-    from ..spec import Spec
+    from ..spec import IntelRdt, Resources, Spec
     from ..store import Lock, State
     from .deadline import Deadline
     from .environment import Environment
@@ -384,6 +386,27 @@ class Container:
         await self._freeze("resume", self._cgroup.thaw)
         self.watching.froze(False)
 
+    async def resources(self) -> Resources:
+        """Return the limits that hold: those of create, with what updates have changed since."""
+        store, id = self._environment.store, self.id
+        return await in_thread(lambda: current_resources(store.load(id), store.load_config(id)))
+
+    async def update(
+        self,
+        resources: Resources | Mapping[str, object] | bytes | str,
+        *,
+        intel_rdt: IntelRdt | None = None,
+    ) -> None:
+        """Change limits: what *resources* do not say stays, and -1 takes a limit away.
+
+        They may be a mapping or JSON of the OCI's ``resources``, too.  All of it takes effect or nothing:
+        what is refused raises `SpecError`, `UnsupportedError` or `CgroupError`, with what was set already
+        set back.  *intel_rdt* changes the schemas of a container that has some.  `NotRunningError` once it
+        has stopped.
+        """
+        asked = read_resources(resources)
+        await finish(lambda: self._update(asked, intel_rdt))
+
     async def delete(self, *, force: bool = False, read_stats: bool = False) -> None:
         """Remove what create made; *force* kills it first, and does not mind its being gone.
 
@@ -447,10 +470,6 @@ class Container:
 
     # What later versions do -------------------------------------------------------------------------
 
-    async def update(self, resources: object) -> NoReturn:  # noqa: ARG002
-        """Change limits."""
-        _later("changing limits", "Container.update")
-
     async def checkpoint(self, *, images: str | os.PathLike[str], leave_running: bool = False) -> NoReturn:  # noqa: ARG002
         """Save its processes with CRIU."""
         _later("checkpoint and restore", "Container.checkpoint")
@@ -512,6 +531,11 @@ class Container:
             lock, gate = await self._locked(self._knock, on_store=True)
             with lock:
                 await pass_gate(self._record, gate, destination)
+        except NotRunningError as exc:
+            kills = await in_thread(self._cgroup.oom_kills)
+            if kills > 0:
+                raise OutOfMemoryError("start", kills, id=self.id, certain=False) from exc
+            raise
         finally:
             if destination is not None:
                 destination.close()
@@ -597,6 +621,31 @@ class Container:
         async with self._turn:
             after(await self.status(), operation, id=self.id)
             await finish(lambda: in_thread(change))
+
+    async def _update(self, asked: Resources, rdt: IntelRdt | None) -> None:
+        async with self._turn:
+            require(await self.status(), "update", id=self.id)
+            update = Update(self._environment, self._cgroup, self.id, asked, rdt)
+
+            def begin(lock: Lock) -> Lock:
+                with contextlib.ExitStack() as undo:
+                    undo.enter_context(lock)
+                    update.begin(lock, by_manager=self._unit is not None)
+                    undo.pop_all()
+                return lock
+
+            with await self._locked(begin):
+                if self._unit is not None and update.properties:
+                    try:
+                        await self._unit.update(update.properties)
+                    except BaseException as exc:
+                        await undo(exc, lambda: in_thread(update.undo))
+                        raise
+                self._record = await in_thread(update.save)
+        for warning in update.warnings:
+            from logging import getLogger  # only those who use it pay for it
+
+            getLogger("aiocontainer").warning("container %s: %s", self.id, warning)
 
     async def _delete(self, *, force: bool, read_stats: bool) -> None:
         async with self._turn:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from .. import native
 from .._aio import OwnedFd, in_thread, undo
 from ..cgroups import may_move
-from ..errors import HelperError, SpecError, UnsupportedError
+from ..errors import HelperError, OutOfMemoryError, SpecError, UnsupportedError
 from ..plan import options as _plan_options
 from ..plan.exec import compile_exec
 from ..plan.flags import PAUSE_CONSOLE
@@ -142,6 +142,8 @@ class Entering:
                 raise SpecError("a process with a deadline gets a cgroup of its own", origin="cgroup_paths")
             self._deadline = Deadline(cgroup, options.timeout_s, environment.cgroup_mounts)
         self._process = merged(args, spec.process, options)
+        self._kills = 0
+        """For want of memory, before us."""
         self._up = Bringup(options.redirects, options.console_socket)
         self._unit = unit
         self._moved = False
@@ -159,6 +161,8 @@ class Entering:
             process = await self._up.process(self._process.args)
         except BaseException as exc:
             await undo(exc, self._undo)
+            if isinstance(exc, HelperError):
+                await self._explain(exc)
             raise
         finally:
             if self._destination is not None:
@@ -183,12 +187,19 @@ class Entering:
         if self._deadline is not None:
             await in_thread(self._deadline.remove)
 
+    async def _explain(self, failure: HelperError) -> None:
+        """Raise what the end of a helper may mean, where the kernel has killed for want of memory since."""
+        kills = await in_thread(self._cgroup.oom_kills) - self._kills
+        if kills > 0:
+            raise OutOfMemoryError("exec in", kills, id=self._state.id, certain=False) from failure
+
     # In a thread ------------------------------------------------------------------------------------
 
     def _enter(self, init: int) -> None:
         """Send the plan, and do the parent's part until execve(2) has worked, or it waits to be moved."""
         user = self._unit is not None and self._unit.user
         self._moved = user and not may_move(self._cgroup.paths)
+        self._kills = self._cgroup.oom_kills()
         plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
         if self._deadline is not None:
             if self._moved:

@@ -28,7 +28,8 @@ class Command(Struct, frozen=True):
 
     The view is read-only under a throw-away layer, and what a user may see whom the machine does not
     know; there is no network but ``lo`` and no way to new privileges.  *env* adds to a small default
-    environment; *user* is ``uid[:gid]``; *tty* gives it a terminal.
+    environment; *user* is ``uid[:gid]``; *tty* gives it a terminal.  *memory* ("256M" or bytes), *pids* and
+    *cpus* are limits as in `Spec.with_limits`, and need cgroups.
     """
 
     args: Sequence[str]
@@ -38,6 +39,9 @@ class Command(Struct, frozen=True):
     cwd: str | None = None
     user: str | None = None
     tty: bool = False
+    memory: int | str | None = None
+    pids: int | None = None
+    cpus: float | None = None
 
 
 Source: TypeAlias = str | os.PathLike[str] | Spec | bytes | Command
@@ -91,7 +95,10 @@ def _command(command: Command, host: Host) -> tuple[Spec, str, bool]:
     if command.user is not None:
         uid, gid = parse_user(command.user)
         process = replace(process, user=User(uid=uid, gid=gid or 0))
-    return replace(spec, process=replace(process, terminal=command.tty)), "/", overlay
+    spec = replace(spec, process=replace(process, terminal=command.tty))
+    if (command.memory, command.pids, command.cpus) != (None, None, None):
+        spec = spec.with_limits(memory=command.memory, pids=command.pids, cpus=command.cpus)
+    return spec, "/", overlay
 
 
 def _is_open_to_all(path: str) -> bool:

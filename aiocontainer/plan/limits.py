@@ -8,6 +8,7 @@ from anybody, a warning tells so.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
@@ -53,7 +54,7 @@ _SECTIONS: Final = (
     _Section("blkio", "io", v1.block_io, v2.block_io),
     _Section("cpu", "cpu", v1.cpu, v2.cpu),
     _Section("cpuset", "cpuset", v1.cpuset, v1.cpuset),
-    _Section("hugetlb", "hugetlb", v1.hugetlb, v2.hugetlb),
+    _Section("hugetlb", "hugetlb", v1.hugetlb, partial(v1.hugetlb, file="max")),
     _Section("rdma", "rdma", v1.rdma, v1.rdma),
     _Section("net_cls", "", v1.net_cls, v2.nothing),
     _Section("net_prio", "", v1.net_prio, v2.nothing),

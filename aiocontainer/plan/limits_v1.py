@@ -162,12 +162,12 @@ def _weight(origin: str, file: str, value: str) -> CgroupWrite:
     return CgroupWrite(origin, "blkio", f"blkio.{file}", value, otherwise=bfq)
 
 
-def hugetlb(ask: Ask) -> Iterator[CgroupWrite]:
-    """Limit what may be used, and, Linux 5.7, what may be reserved."""
+def hugetlb(ask: Ask, *, file: str = "limit_in_bytes") -> Iterator[CgroupWrite]:
+    """Limit what may be used, and, Linux 5.7, what may be reserved; v2 says the same in another *file*."""
     for index, limit in enumerate(ask.wanted.hugepage_limits):
         place, name, value = f"{ask.origin}.hugepageLimits[{index}]", limit.page_size, str(limit.limit)
-        yield CgroupWrite(place, "hugetlb", f"hugetlb.{name}.limit_in_bytes", value)
-        yield CgroupWrite(place, "hugetlb", f"hugetlb.{name}.rsvd.limit_in_bytes", value, optional=True)
+        yield CgroupWrite(place, "hugetlb", f"hugetlb.{name}.{file}", value)
+        yield CgroupWrite(place, "hugetlb", f"hugetlb.{name}.rsvd.{file}", value, optional=True)
 
 
 def net_cls(ask: Ask) -> Iterator[CgroupWrite]:

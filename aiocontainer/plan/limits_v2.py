@@ -22,7 +22,6 @@ __all__ = [
     "block_io_warnings",
     "cpu",
     "cpu_weight",
-    "hugetlb",
     "io_weight",
     "memory",
     "nothing",
@@ -197,14 +196,3 @@ def block_io_warnings(asked: Resources, origin: str) -> Iterator[str]:
     for origin_of_leaf, weight in leaves:
         if weight is not None:
             yield f"{origin_of_leaf}: cgroup v2 has no counterpart, ignored"
-
-
-# Huge pages -----------------------------------------------------------------------------------------
-
-
-def hugetlb(ask: Ask) -> Iterator[CgroupWrite]:
-    """Limit what may be used, and, Linux 5.7, what may be reserved."""
-    for index, limit in enumerate(ask.wanted.hugepage_limits):
-        place, name, value = f"{ask.origin}.hugepageLimits[{index}]", limit.page_size, str(limit.limit)
-        yield CgroupWrite(place, "hugetlb", f"hugetlb.{name}.max", value)
-        yield CgroupWrite(place, "hugetlb", f"hugetlb.{name}.rsvd.max", value, optional=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .options import Options
     from .plan import PlanFd
 
-__all__ = ["join_resctrl", "resctrl_group"]
+__all__ = ["changed_lines", "join_resctrl", "resctrl_group"]
 
 ORIGIN: Final = "$.linux.intelRdt"
 RESCTRL: Final = "resctrl"
@@ -34,13 +34,7 @@ def resctrl_group(rdt: IntelRdt | None, host: Host, options: Options) -> Resctrl
     if host.resctrl is None or not host.privileged:
         needs = "a resctrl file system" if host.resctrl is None else "root"
         raise UnsupportedError("a share of the cache", needs=needs, origin=ORIGIN)
-    for asked, resources, origin in (
-        (rdt.l3_cache_schema, _resources(rdt.l3_cache_schema), f"{ORIGIN}.l3CacheSchema"),
-        (rdt.mem_bw_schema, {"MB"}, f"{ORIGIN}.memBwSchema"),
-    ):
-        missing = resources - host.resctrl.resources
-        if asked and missing:
-            raise UnsupportedError(", ".join(sorted(missing)), needs="a CPU with it", origin=origin)
+    _check(rdt, host, ORIGIN)
     if rdt.enable_monitoring and not host.resctrl.monitoring:
         raise UnsupportedError("monitoring", needs="a CPU with it", origin=f"{ORIGIN}.enableMonitoring")
     return ResctrlGroup(
@@ -48,8 +42,35 @@ def resctrl_group(rdt: IntelRdt | None, host: Host, options: Options) -> Resctrl
         name=_name(rdt, options),
         named=bool(rdt.clos_id),
         monitor=options.id if rdt.enable_monitoring else "",
-        lines=(*rdt.l3_cache_schema.splitlines(), *rdt.mem_bw_schema.splitlines(), *rdt.schemata),
+        lines=_lines(rdt),
     )
+
+
+def changed_lines(rdt: IntelRdt | None, group: ResctrlGroup | None, host: Host) -> tuple[str, ...]:
+    """Return the lines that change the share of a container that is in *group*."""
+    if rdt is None:
+        return ()
+    if group is None:
+        raise UnsupportedError("another share of the cache", needs="one from create on", origin="$.intelRdt")
+    _check(rdt, host, "$.intelRdt")
+    return _lines(rdt)
+
+
+def _lines(rdt: IntelRdt) -> tuple[str, ...]:
+    return (*rdt.l3_cache_schema.splitlines(), *rdt.mem_bw_schema.splitlines(), *rdt.schemata)
+
+
+def _check(rdt: IntelRdt, host: Host, origin: str) -> None:
+    resources = host.resctrl.resources if host.resctrl is not None else frozenset[str]()
+    for asked, wanted, name in (
+        (rdt.l3_cache_schema, _resources(rdt.l3_cache_schema), "l3CacheSchema"),
+        (rdt.mem_bw_schema, {"MB"}, "memBwSchema"),
+    ):
+        missing = wanted - resources
+        if asked and missing:
+            raise UnsupportedError(
+                ", ".join(sorted(missing)), needs="a CPU with it", origin=f"{origin}.{name}"
+            )
 
 
 def _resources(schema: str) -> set[str]:

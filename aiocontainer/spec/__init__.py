@@ -66,6 +66,7 @@ from .rules.devices import is_interface_name
 from .rules.idmaps import map_problems
 from .rules.sysctl import sysctl_namespace, sysctl_path
 from .seccomp import Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOperator, Syscall, SyscallArg
+from .sizes import parse_size
 from .state import ContainerProcessState, State, Status
 from .unit_properties import SAFE_PROPERTIES, UNIT_PROPERTIES, property_text
 
@@ -166,6 +167,7 @@ __all__ = [
     "check_id",
     "is_interface_name",
     "ascii_int",
+    "parse_size",
     "parse_user",
     "parse_list",
 ]

@@ -12,6 +12,7 @@ from .base import Object
 from .document import MAX_BYTES, decode_document, encode
 from .linux import IDMapping, Linux
 from .process import Process, User, words
+from .resources import Resources
 
 __all__ = ["OCI_VERSION", "OCI_VERSION_MIN", "Hook", "Hooks", "Mount", "Root", "Spec"]
 
@@ -150,6 +151,30 @@ class Spec(Object, frozen=True, kw_only=True):
         held = self._process().capabilities
         profile = default_seccomp(None if held is None else held.bounding, machine=machine)
         return replace(self, linux=replace(self.linux or Linux(), seccomp=profile))
+
+    def with_resources(self, resources: Resources) -> Self:
+        """Set the limits of its cgroup; rules for devices stay unless *resources* have some."""
+        linux = self.linux or Linux()
+        if resources.devices is None and linux.resources is not None:
+            resources = replace(resources, devices=linux.resources.devices)
+        return replace(self, linux=replace(linux, resources=resources))
+
+    def with_limits(
+        self,
+        *,
+        memory: int | str | None = None,
+        swap: int | str | None = None,
+        pids: int | None = None,
+        cpus: float | None = None,
+    ) -> Self:
+        """Limit memory ("256M" or bytes), memory with swap, the number of tasks, CPUs (0.5: half of one).
+
+        -1 takes a limit away, None leaves it alone.  Raises `SpecError` with the name of the argument.
+        """
+        from .sizes import with_limits  # which builds on this module's
+
+        had = (self.linux and self.linux.resources) or Resources()
+        return self.with_resources(with_limits(had, memory=memory, swap=swap, pids=pids, cpus=cpus))
 
     def with_systemd_property(self, name: str, value: object) -> Self:
         """Set a property of the container's unit, by an annotation.

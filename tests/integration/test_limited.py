@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
-from support.cgroups import passed_on_as_before, roots
+from support.cgroups import needs_controllers, passed_on_as_before, roots
 
 from aiocontainer import CgroupError, OutOfMemoryError, Resources, Runtime, Spec, UnsupportedError
-from aiocontainer.probe import probe
 from aiocontainer.spec import BlockIO, Cpu, Memory, Pids, ThrottleDevice
 
 if TYPE_CHECKING:
@@ -38,13 +37,6 @@ def limited(rootfs: str, script: str = "sleep 60", path: str = "", **members: An
     return replace(spec, linux=linux)
 
 
-def needs(controller: str) -> None:
-    host = probe()
-    in_v1 = any(controller in key.split(",") for key in host.cgroup_hierarchies)
-    if not in_v1 and {"blkio": "io"}.get(controller, controller) not in host.cgroup_controllers:
-        pytest.skip(f"needs the {controller} controller")
-
-
 async def held(container: Container, *files: str) -> dict[str, str]:
     """What the files of its cgroup hold, whichever are there."""
     paths = (await container.state()).cgroup_paths.values()
@@ -58,8 +50,7 @@ async def held(container: Container, *files: str) -> dict[str, str]:
 
 
 async def test_limits_are_there_when_it_is_created(runtime: Runtime, rootfs: str) -> None:
-    for controller in ("memory", "cpu", "pids"):
-        needs(controller)
+    needs_controllers("memory", "cpu", "pids")
     members = {
         "memory": Memory(limit=64 * MIB, swap=64 * MIB),
         "cpu": Cpu(shares=512, quota=50000),
@@ -90,8 +81,7 @@ async def test_limits_are_there_when_it_is_created(runtime: Runtime, rootfs: str
 
 async def test_a_limit_that_is_refused_leaves_nothing(runtime: Runtime, rootfs: str) -> None:
     """Security test S7: partial limits are never accepted."""
-    needs("blkio")
-    needs("pids")
+    needs_controllers("blkio", "pids")
     nowhere = ThrottleDevice(major=4000, minor=1, rate=1)
     spec = limited(rootfs, pids=Pids(limit=9), block_io=BlockIO(throttle_read_bps_device=(nowhere,)))
     with pytest.raises(CgroupError, match="no such block device") as caught:
@@ -100,7 +90,7 @@ async def test_a_limit_that_is_refused_leaves_nothing(runtime: Runtime, rootfs: 
 
 
 async def test_processes_are_counted_from_the_first(runtime: Runtime, rootfs: str) -> None:
-    needs("pids")
+    needs_controllers("pids")
     script = "sh -c 'true & wait' 2>&1; echo ended"
     spec = limited(rootfs, script, pids=Pids(limit=1))
     async with runtime.container(spec, stdout=PIPE) as container:
@@ -109,7 +99,7 @@ async def test_processes_are_counted_from_the_first(runtime: Runtime, rootfs: st
 
 
 async def test_the_program_is_killed_for_want_of_memory(runtime: Runtime, rootfs: str) -> None:
-    needs("memory")
+    needs_controllers("memory")
     script = "x=0123456789abcdef; while true; do x=$x$x; done"
     spec = limited(rootfs, script, memory=Memory(limit=12 * MIB, swap=12 * MIB))
     async with runtime.container(spec) as container:
@@ -119,7 +109,7 @@ async def test_the_program_is_killed_for_want_of_memory(runtime: Runtime, rootfs
 
 async def test_too_little_memory_for_the_init_is_told(runtime: Runtime, rootfs: str) -> None:
     """L60: who is killed before the program runs would otherwise just be gone."""
-    needs("memory")
+    needs_controllers("memory")
     spec = limited(rootfs, memory=Memory(limit=16 * 1024, swap=16 * 1024))
     with pytest.raises(OutOfMemoryError, match="'aioc-test-oom': killed for want of memory") as caught:
         await runtime.create("aioc-test-oom", spec)
@@ -128,8 +118,7 @@ async def test_too_little_memory_for_the_init_is_told(runtime: Runtime, rootfs: 
 
 
 async def test_what_a_cgroup_holds_that_was_there_is_set_back(runtime: Runtime, rootfs: str) -> None:
-    needs("blkio")
-    needs("pids")
+    needs_controllers("blkio", "pids")
     name = f"aioc-test-{os.getpid()}-{time.monotonic_ns()}"
     paths = [f"{root}/{name}" for root in roots("").values()]
     for path in paths:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aiocontainer.cgroups import Cgroup
 
-__all__ = ["join", "passed_on_as_before", "process", "roots"]
+__all__ = ["join", "needs_controllers", "passed_on_as_before", "process", "roots"]
 
 KINDS = [
     pytest.param("hybrid", marks=pytest.mark.needs("cgroup1")),
@@ -118,10 +118,22 @@ def passed_on_as_before() -> Iterator[None]:
     yield
     for top, controllers in before.items():
         for each in passed_on(top) - controllers:
-            with open(f"{top}/cgroup.subtree_control", "w") as file:
+            # Whoever else is there may have come to need it.
+            with contextlib.suppress(OSError), open(f"{top}/cgroup.subtree_control", "w") as file:
                 file.write(f"-{each}")
 
 
 def passed_on(directory: str) -> set[str]:
     with open(f"{directory}/cgroup.subtree_control") as file:
         return set(file.read().split())
+
+
+def needs_controllers(*names: str) -> None:
+    """Skip the test unless a container can have these controllers of v1, or what they are in v2."""
+    from aiocontainer.probe import probe
+
+    host = probe()
+    in_v1 = {each for key in host.cgroup_hierarchies for each in key.split(",")}
+    for name in names:
+        if name not in in_v1 and {"blkio": "io"}.get(name, name) not in host.cgroup_controllers:
+            pytest.skip(f"needs the {name} controller")

@@ -131,6 +131,33 @@ def test_what_another_has_made_meanwhile_is_not_removed(fake_resctrl: FakeResctr
     assert os.path.isdir(found.directory)
 
 
+def test_another_share(fake_resctrl: FakeResctrl, written: list[tuple[str, str]]) -> None:
+    fake_resctrl.group("web", schemata="    L3:0=f;1=f\n    MB:0=100;1=100\n")
+    undo = resctrl.change(group(fake_resctrl), ("L3:0=1",))
+    assert written == [("web/schemata", "L3:0=1")]
+    undo()
+    assert written[1:] == [("web/schemata", "L3:0=f;1=f")]
+
+
+def test_another_share_that_is_refused(fake_resctrl: FakeResctrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_resctrl.group("web", schemata="L3:0=f\nMB:0=100\n")
+    fake_resctrl.status("no such domain")
+    lines: list[bytes] = []
+
+    def write(_: int, data: bytes) -> int:
+        lines.append(data)
+        if data == b"MB:7=1\n":
+            raise OSError(errno.EINVAL, "Invalid")
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(ResctrlError, match=r"writing 'MB:7=1'.*: no such domain"):
+        resctrl.change(group(fake_resctrl), ("L3:0=1", "MB:7=1"))
+    assert lines == [b"L3:0=1\n", b"MB:7=1\n", b"L3:0=f\n", b"MB:0=100\n"]
+    with pytest.raises(ResctrlError):
+        resctrl.change(group(fake_resctrl, name="gone"), ("L3:0=1",))
+
+
 # The machine.
 
 

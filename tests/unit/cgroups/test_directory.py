@@ -192,3 +192,91 @@ def test_walk_is_deepest_first_and_closes_what_it_opens(tmp_path: Path) -> None:
     half.close()  # type: ignore[attr-defined]
     assert len(os.listdir("/proc/self/fd")) == before
     os.close(top)
+
+
+# Controllers on the way down
+
+
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is written to pass controllers on, in order."""
+    written: list[str] = []
+
+    def write(_: int, value: str) -> None:
+        written.append(value)
+
+    monkeypatch.setattr(module, "_write", write)
+    return written
+
+
+def level(path: Path, listed: str, passed_on: str = "", *, kind: str = "domain", procs: str = "") -> None:
+    path.mkdir(exist_ok=True)
+    files = {"controllers": listed, "subtree_control": passed_on, "type": kind, "procs": procs}
+    for name, text in files.items():
+        (path / f"cgroup.{name}").write_text(f"{text}\n" if text else "")
+
+
+def root_level(path: Path, listed: str, passed_on: str = "") -> None:
+    level(path, listed, passed_on, procs="1\n2")
+    (path / "cgroup.type").unlink()
+
+
+def test_each_level_passes_on_what_it_has_not_yet(mounts: Stand, tmp_path: Path, passed: list[str]) -> None:
+    root_level(tmp_path, "cpu io memory", "memory")
+    level(tmp_path / "a", "cpu io memory")
+    directory(mounts, "a/b").pass_on()
+    assert passed == ["+cpu +io", "+cpu +io +memory"]
+
+
+def test_nothing_is_written_where_all_is_passed_on(mounts: Stand, tmp_path: Path, passed: list[str]) -> None:
+    root_level(tmp_path, "cpu io", "io cpu")
+    directory(mounts, "a").pass_on()
+    assert passed == []
+
+
+def test_only_what_is_wanted(mounts: Stand, tmp_path: Path, passed: list[str]) -> None:
+    root_level(tmp_path, "cpu hugetlb")
+    directory(mounts, "a").pass_on("hugetlb")
+    directory(mounts, "a").pass_on("rdma")
+    assert passed == ["+hugetlb"]
+
+
+def test_what_is_refused_together_is_tried_one_by_one(
+    mounts: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root_level(tmp_path, "cpu io memory")
+    done: list[str] = []
+
+    def write(_: int, value: str) -> None:
+        if "cpu" in value:
+            raise OSError(errno.EBUSY, "in use")
+        done.append(value)
+
+    monkeypatch.setattr(module, "_write", write)
+    directory(mounts, "a").pass_on()
+    assert done == ["+io", "+memory"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "procs", "written"),
+    [
+        ("domain", "7", []),
+        ("domain", "", ["+cpu"]),
+        ("domain threaded", "7", ["+cpu"]),
+        ("threaded", "7", ["+cpu"]),
+    ],
+)
+def test_processes_never_become_the_root_of_threads(
+    mounts: Stand, tmp_path: Path, passed: list[str], kind: str, procs: str, written: list[str]
+) -> None:
+    """Also where we are the root of a namespace, which has the type of any other."""
+    level(tmp_path, "cpu", kind=kind, procs=procs)
+    directory(mounts, "a").pass_on()
+    assert passed == written
+
+
+def test_a_level_that_is_gone(mounts: Stand, tmp_path: Path) -> None:
+    root_level(tmp_path, "cpu", "cpu")
+    with pytest.raises(CgroupError) as caught:
+        directory(mounts, "a/b").pass_on()
+    assert caught.value.errno == errno.ENOENT
