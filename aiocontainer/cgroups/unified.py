@@ -8,12 +8,11 @@ import select
 import time
 from typing import TYPE_CHECKING, Final
 
+from .._aio import Closing
 from ..errors import CgroupError
 from .parse import parse_keyed
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .directory import Directory
 
 __all__ = [
@@ -101,7 +100,7 @@ def freeze(directory: Directory) -> None:
         os.close(fd)
 
 
-class Emptying:
+class Emptying(Closing):
     """Waits for a cgroup to become empty: "populated 0" in its events.  cgroup-v2.rst.
 
     The kernel tells of it once in 10 ms at most, so a first wait should be a short one.  Where there is
@@ -133,12 +132,11 @@ class Emptying:
             self._told = True
         return self._told
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the file."""
         if self._fd is not None:
             os.close(self._fd)
+            self._fd = None
 
 
 def _open_events(directory: Directory | None) -> int | None:

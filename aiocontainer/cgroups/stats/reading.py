@@ -9,7 +9,7 @@ import resource
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from ..._aio import OwnedFd
+from ..._aio import Closing, OwnedFd
 from ...errors import CgroupError
 from . import v1, v2
 from .text import MalformedError, Texts
@@ -87,7 +87,7 @@ class Reading:
         return directory.path in self._there
 
 
-class KeptFiles:
+class KeptFiles(Closing):
     """Descriptors of files that are read again and again, until `close`.
 
     Reading at an open one takes a quarter of the time.  All in this process together hold no more than a
