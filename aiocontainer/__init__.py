@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .console import Pty
     from .container import Completed, Container, Process, Status
     from .container.container import ContainerState
+    from .container.rates import Rates
     from .container.source import Command
     from .container.stats import Stats
     from .container.sweeping import Leftover
@@ -98,6 +99,7 @@ __all__ = [
     "Completed",
     "Stats",
     "StatsMask",
+    "Rates",
     "Events",
     "Event",
     "Created",
@@ -176,6 +178,7 @@ _HOMES: Final = {
     "OomVerdict": "events",
     "Completed": "container",
     "Stats": "container.stats",
+    "Rates": "container.rates",
     "StatsMask": "cgroups.stats.values",
     "Command": "container.source",
     "Leftover": "container.sweeping",

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ..store import Lock, State
     from .deadline import Deadline
     from .environment import Environment
+    from .rates import RatesStream
     from .stats import Stats
     from .stdio import Redirect
 
@@ -246,6 +247,15 @@ class Container:
             return await in_thread(read)
 
         return StatsStream(interval_s, read, self.wait)
+
+    def sample(self, interval_s: float, mask: StatsMask | None = None) -> RatesStream:
+        """Tell what it uses per second, every *interval_s* seconds, until it stops.
+
+        An asynchronous iterator of `Rates`; the first comes after one interval.
+        """
+        from .rates import RatesStream
+
+        return RatesStream(self.stats_stream(interval_s, mask))
 
     def accounts(self) -> Accounts:
         """Return where it is accounted, for a thread that reads there."""

@@ -261,6 +261,18 @@ async def test_the_stream_ends_with_the_container(runtime: Runtime, rootfs: str)
         assert all(a.cpu.total_ns <= b.cpu.total_ns for a, b in itertools.pairwise(seen))
 
 
+async def test_use_per_second(runtime: Runtime) -> None:
+    code = "print('ready', flush=True)\nwhile True: pass"
+    async with runtime.container(python(code), stdout=PIPE) as c:
+        await ready(c)
+        async for found in c.sample(0.3):
+            assert 0.05 < found.cpu < 1.2
+            assert found.interval_s >= 0.2
+            assert found.stats.id == c.id
+            assert found.throttled == 0
+            break
+
+
 async def test_all_containers_in_one_batch(
     runtime: Runtime, rootfs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,113 @@
+"""What a container uses per second, from two readings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
+    from .sampling import StatsStream
+    from .stats import NetworkInterface, Stats
+
+__all__ = ["Rates", "RatesStream", "rates"]
+
+T = TypeVar("T")
+
+
+class Rates(Struct, frozen=True, kw_only=True):
+    """Use per second between two readings, the later of which is `stats`.
+
+    What the machine does not account is 0, as in `Stats`.
+    """
+
+    stats: Stats
+    interval_s: float
+    """Between the two readings, as it was."""
+    cpu: float
+    """1.0 is one CPU, all the time."""
+    cpu_user: float
+    cpu_kernel: float
+    throttled: float
+    """Share of the periods in which the quota was used up; 0 without a quota."""
+    read_bytes: float
+    """Of all block devices together, per second; the next three, too."""
+    write_bytes: float
+    read_ios: float
+    write_ios: float
+    rx_bytes: float
+    """Of all interfaces but ``lo``, per second; the next one, too."""
+    tx_bytes: float
+
+
+def rates(before: Stats, after: Stats) -> Rates:
+    """Return the use between two readings of one container.
+
+    A counter that has gone back, with a device that came anew, has counted nothing.
+    """
+    interval_s = max(after.monotonic_ns - before.monotonic_ns, 1) / 1e9
+    periods = after.cpu.periods - before.cpu.periods
+    throttled = after.cpu.throttled_periods - before.cpu.throttled_periods
+
+    def cpu(name: str) -> float:
+        grown: int = getattr(after.cpu, name) - getattr(before.cpu, name)
+        return max(0, grown) / 1e9 / interval_s
+
+    def disks(name: str) -> float:
+        devices = (before.io.devices, after.io.devices)
+        return _grown(*devices, lambda each: (each.major, each.minor), name) / interval_s
+
+    def interfaces(name: str) -> float:
+        return _grown(_outward(before), _outward(after), lambda each: each.name, name) / interval_s
+
+    return Rates(
+        stats=after,
+        interval_s=interval_s,
+        cpu=cpu("total_ns"),
+        cpu_user=cpu("user_ns"),
+        cpu_kernel=cpu("kernel_ns"),
+        throttled=throttled / periods if periods > 0 and throttled > 0 else 0.0,
+        read_bytes=disks("read_bytes"),
+        write_bytes=disks("write_bytes"),
+        read_ios=disks("read_ios"),
+        write_ios=disks("write_ios"),
+        rx_bytes=interfaces("rx_bytes"),
+        tx_bytes=interfaces("tx_bytes"),
+    )
+
+
+def _outward(stats: Stats) -> list[NetworkInterface]:
+    return [each for each in stats.network if each.name != "lo"]
+
+
+def _grown(before: Iterable[T], after: Iterable[T], key: Callable[[T], Hashable], name: str) -> int:
+    """Add up by how much a counter has grown, of each device that is in *after*."""
+    old: dict[Hashable, int] = {key(each): getattr(each, name) for each in before}
+    return sum(max(0, getattr(each, name) - old.get(key(each), 0)) for each in after)
+
+
+class RatesStream:
+    """Rates between the readings of a stream; made by `Container.sample`.
+
+    Cancelling the wait for one loses nothing.  `aclose` ends it.
+    """
+
+    def __init__(self, stream: StatsStream) -> None:
+        """Take over *stream*."""
+        self._stream = stream
+        self._before: Stats | None = None
+
+    def __aiter__(self) -> RatesStream:
+        return self
+
+    async def __anext__(self) -> Rates:
+        if self._before is None:
+            self._before = await anext(self._stream)
+        before, self._before = self._before, await anext(self._stream)
+        return rates(before, self._before)
+
+    async def aclose(self) -> None:
+        """End it, and close what is open."""
+        await self._stream.aclose()
