@@ -72,7 +72,7 @@ class Route(Struct, frozen=True, kw_only=True):
 
 
 class InterfaceStats(Struct, frozen=True, kw_only=True):
-    """Counters of a veth pair, as the other end sees them: what was received there was sent here."""
+    """Counters of one interface, as those see it who are in its namespace: `rx` is what they received."""
 
     name: str
     rx_bytes: int

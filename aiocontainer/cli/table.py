@@ -92,6 +92,14 @@ CWD = Option(("--cwd",), "working directory in the container", value="DIR")
 USER = Option(("--user", "-u"), "numeric user, and group, of the process", value="UID[:GID]")
 TTY = Option(("--tty", "-t"), "give the process a terminal of its own")
 
+FORMAT = Option(
+    ("--format", "-f"),
+    "how to print them, one of",
+    value="FORMAT",
+    choices=("table", "json"),
+    default="table",
+)
+
 CREATE_OPTIONS = (
     BUNDLE,
     CONSOLE_SOCKET,
@@ -203,13 +211,7 @@ COMMANDS = (
         "list the processes of a container",
         (1, None),
         (
-            Option(
-                ("--format", "-f"),
-                "how to print them, one of",
-                value="FORMAT",
-                choices=("table", "json"),
-                default="table",
-            ),
+            FORMAT,
             HELP,
         ),
         description=(
@@ -303,13 +305,7 @@ COMMANDS = (
         "list the containers below --root",
         (0, 0),
         (
-            Option(
-                ("--format", "-f"),
-                "how to print them, one of",
-                value="FORMAT",
-                choices=("table", "json"),
-                default="table",
-            ),
+            FORMAT,
             Option(("--quiet", "-q"), "print ids only"),
             HELP,
         ),

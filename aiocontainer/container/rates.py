@@ -9,8 +9,9 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
+    from ..network import InterfaceStats
     from .sampling import StatsStream
-    from .stats import NetworkInterface, Stats
+    from .stats import Stats
 
 __all__ = ["Rates", "RatesStream", "rates"]
 
@@ -78,7 +79,7 @@ def rates(before: Stats, after: Stats) -> Rates:
     )
 
 
-def _outward(stats: Stats) -> list[NetworkInterface]:
+def _outward(stats: Stats) -> list[InterfaceStats]:
     return [each for each in stats.network if each.name != "lo"]
 
 

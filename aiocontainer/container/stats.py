@@ -8,14 +8,13 @@ import select
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
-
 from .. import resctrl
 from .._aio import OwnedFd
 from ..cgroups import Mounts, open_cgroup
 from ..cgroups.stats.reading import KeptFiles
 from ..cgroups.stats.values import CgroupStats, StatsMask
 from ..errors import CgroupError, ContainerError, NotFoundError, NotRunningError
+from ..network import InterfaceStats
 from ..plan.host import CgroupMode
 from ..store import open_process
 from .sampling import Accounts
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from ..store import State, Store
 
 __all__ = [
-    "NetworkInterface",
     "Stats",
     "StatsMask",
     "last_stats",
@@ -47,20 +45,6 @@ _LASTING: Final = StatsMask.CPU | StatsMask.MEMORY | StatsMask.PIDS | StatsMask.
 """Parts that mean something when all processes have ended."""
 
 
-class NetworkInterface(Struct, frozen=True, kw_only=True):
-    """Counters of one interface, as the container sees it: `rx` is what it received."""
-
-    name: str
-    rx_bytes: int
-    rx_packets: int
-    rx_errors: int
-    rx_dropped: int
-    tx_bytes: int
-    tx_packets: int
-    tx_errors: int
-    tx_dropped: int
-
-
 class Stats(CgroupStats, frozen=True, kw_only=True):
     """What a container has used; `parts` are those that were asked for and that the machine accounts."""
 
@@ -69,7 +53,7 @@ class Stats(CgroupStats, frozen=True, kw_only=True):
     """Since the epoch."""
     monotonic_ns: int
     """The same moment by the monotonic clock, for rates."""
-    network: tuple[NetworkInterface, ...] = ()
+    network: tuple[InterfaceStats, ...] = ()
     """All interfaces, ``lo`` too, of a network namespace of its own; none where it shares ours."""
     rdt: RdtStats | None = None
     """None where it is in no group of resctrl."""
@@ -164,7 +148,7 @@ def _not_running(id: str) -> NotRunningError:
 # Network ------------------------------------------------------------------------------------------------
 
 
-def _network(record: State, pidfd: int) -> tuple[NetworkInterface, ...]:
+def _network(record: State, pidfd: int) -> tuple[InterfaceStats, ...]:
     """Read the counters in the namespace of the init, which *pidfd* proves to be that of *record*."""
     try:
         text = _read(f"/proc/{record.pid}/net/dev")
@@ -196,7 +180,7 @@ _TX: Final = ("tx_bytes", "tx_packets", "tx_errors", "tx_dropped")
 _TX_PLACE: Final = 8  # proc_net(5): eight columns of what came, then eight of what went
 
 
-def parse_net_dev(text: bytes) -> tuple[NetworkInterface, ...]:
+def parse_net_dev(text: bytes) -> tuple[InterfaceStats, ...]:
     """Understand ``/proc/PID/net/dev``; CgroupError(EBADMSG) where it is not whole."""
     lines = text.decode("utf-8", "surrogateescape").split("\n")
     if len(lines) < 3 or lines[-1]:
@@ -204,11 +188,11 @@ def parse_net_dev(text: bytes) -> tuple[NetworkInterface, ...]:
     return tuple(map(_interface, lines[2:-1]))
 
 
-def _interface(line: str) -> NetworkInterface:
+def _interface(line: str) -> InterfaceStats:
     name, _, values = line.rpartition(":")  # a name may have a colon itself: an alias
     fields = values.split()
     numbers = (*fields[: len(_RX)], *fields[_TX_PLACE : _TX_PLACE + len(_TX)])
     if len(numbers) != len(_RX) + len(_TX) or not all(map(str.isdecimal, numbers)):
         raise CgroupError("/proc/PID/net/dev", errno.EBADMSG)
     counters = dict(zip((*_RX, *_TX), map(int, numbers), strict=True))
-    return NetworkInterface(name=name.strip(), **counters)
+    return InterfaceStats(name=name.strip(), **counters)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from .parts import Part
-from .v2 import misc, pids, rdma_devices
+from .v2 import SAME
 from .values import (
     Counter,
     CpusetStats,
@@ -175,7 +175,6 @@ def parts(sizes: Sequence[str]) -> tuple[Part, ...]:
     return (
         Part(StatsMask.CPU, "cpu", ("cpuacct.usage", "cpu.stat"), cpu),
         Part(StatsMask.MEMORY, "memory", ("memory.usage_in_bytes",), memory),
-        Part(StatsMask.PIDS, "pids", ("pids.current",), pids),
         Part(StatsMask.IO, "io", ("blkio.throttle.io_serviced", "blkio.throttle.io_serviced_recursive"), io),
         Part(
             StatsMask.HUGETLB,
@@ -183,7 +182,6 @@ def parts(sizes: Sequence[str]) -> tuple[Part, ...]:
             tuple(f"hugetlb.{size}.usage_in_bytes" for size in sizes),
             functools.partial(hugetlb, sizes),
         ),
-        Part(StatsMask.RDMA, "rdma", ("rdma.current",), rdma_devices),
-        Part(StatsMask.MISC, "misc", ("misc.current",), misc),
         Part(StatsMask.CPUSET, "cpuset", ("cpuset.cpus",), cpuset),
+        *SAME,
     )

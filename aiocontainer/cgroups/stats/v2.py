@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from .text import Texts
 
-__all__ = ["RDMA_KEYS", "huge_page_sizes", "parts", "rdma_devices"]
+__all__ = ["SAME", "huge_page_sizes", "parts"]
 
-RDMA_KEYS: Final = frozenset({"hca_handle", "hca_object"})
+_RDMA_KEYS: Final = frozenset({"hca_handle", "hca_object"})
 
 _CPU_KEYS: Final = frozenset(
     {
@@ -158,8 +158,8 @@ def _huge(texts: Texts, name: str) -> HugetlbStats:
 
 
 def rdma_devices(texts: Texts) -> Mapping[str, RdmaStats]:
-    """RDMA devices: the same files in v1."""
-    current, most = texts.nested("rdma.current", RDMA_KEYS), texts.nested("rdma.max", RDMA_KEYS)
+    """RDMA devices, by name."""
+    current, most = texts.nested("rdma.current", _RDMA_KEYS), texts.nested("rdma.max", _RDMA_KEYS)
     return {
         name: RdmaStats(
             hca_handles=used.get("hca_handle") or 0,
@@ -193,12 +193,19 @@ def cpuset(texts: Texts) -> CpusetStats:
     )
 
 
+SAME: Final = (
+    Part(StatsMask.PIDS, "pids", ("pids.current",), pids),
+    Part(StatsMask.RDMA, "rdma", ("rdma.current",), rdma_devices),
+    Part(StatsMask.MISC, "misc", ("misc.current",), misc),
+)
+"""Controllers whose files are the same in v1."""
+
+
 def parts(sizes: Sequence[str]) -> tuple[Part, ...]:
     """Return all parts, for a machine with huge pages of these *sizes*."""
     return (
         Part(StatsMask.CPU, "cpu", ("cpu.stat",), cpu),
         Part(StatsMask.MEMORY, "memory", ("memory.current",), memory),
-        Part(StatsMask.PIDS, "pids", ("pids.current",), pids),
         Part(StatsMask.IO, "io", ("io.stat",), io),
         Part(
             StatsMask.HUGETLB,
@@ -206,9 +213,8 @@ def parts(sizes: Sequence[str]) -> tuple[Part, ...]:
             tuple(f"hugetlb.{size}.current" for size in sizes),
             functools.partial(hugetlb, sizes),
         ),
-        Part(StatsMask.RDMA, "rdma", ("rdma.current",), rdma_devices),
-        Part(StatsMask.MISC, "misc", ("misc.current",), misc),
         Part(StatsMask.CPUSET, "cpuset", ("cpuset.cpus.effective",), cpuset),
+        *SAME,
     )
 
 

@@ -7,31 +7,15 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from stand import Stand
 
 from aiocontainer.cgroups import directory as module
 from aiocontainer.cgroups.directory import Directory, below
-from aiocontainer.cgroups.mounts import Mounts
 from aiocontainer.errors import CgroupError, ExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-class Stand(Mounts):
-    """A hierarchy that is only a directory."""
-
-    def __init__(self, point: str) -> None:
-        super().__init__()
-        self._point = point
-
-    def point(self, key: str) -> str:
-        return self._point
-
-    def fd(self, key: str) -> int:
-        if key not in self._fds:
-            self._fds[key] = os.open(self._point, os.O_RDONLY)
-        return self._fds[key]
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import resource
 from typing import TYPE_CHECKING
 
 import pytest
+from stand import Stand
 
 from aiocontainer.cgroups.directory import Directory
 from aiocontainer.cgroups.fake import FakeCgroup
-from aiocontainer.cgroups.mounts import Mounts
 from aiocontainer.cgroups.stats import reading as module
 from aiocontainer.cgroups.stats.reading import KeptFiles, Reading, parts2, read_stats
 from aiocontainer.cgroups.stats.values import CpuStats, StatsMask
@@ -20,22 +20,6 @@ from aiocontainer.errors import CgroupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-class Stand(Mounts):
-    """A hierarchy that is only a directory."""
-
-    def __init__(self, point: str) -> None:
-        super().__init__()
-        self._point = point
-
-    def point(self, key: str) -> str:
-        return self._point
-
-    def fd(self, key: str) -> int:
-        if key not in self._fds:
-            self._fds[key] = os.open(self._point, os.O_RDONLY)
-        return self._fds[key]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from aiocontainer.cgroups.stats.values import (
 from aiocontainer.cli.arguments import UsageError
 from aiocontainer.cli.usage import stats_document
 from aiocontainer.cli.watch import duration_s, rows_of
-from aiocontainer.container.stats import NetworkInterface
+from aiocontainer.network import InterfaceStats
 from aiocontainer.resctrl import RdtStats
 
 LINE = PressureLine(avg10=1.25, avg60=0.5, avg300=0.07, total_us=9)
@@ -161,7 +161,7 @@ def test_v1() -> None:
 
 def test_network_and_cache() -> None:
     names = ("rx_bytes", "rx_packets", "rx_errors", "rx_dropped", "tx_bytes", "tx_packets", "tx_errors")
-    interface = NetworkInterface(name="lo", tx_dropped=8, **{name: i for i, name in enumerate(names, 1)})
+    interface = InterfaceStats(name="lo", tx_dropped=8, **{name: i for i, name in enumerate(names, 1)})
     rdt = RdtStats(
         llc_occupancy_bytes={0: 5},
         mbm_total_bytes={0: 7, 1: 8},

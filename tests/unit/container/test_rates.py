@@ -12,12 +12,12 @@ from aiocontainer import NotRunningError, Stats
 from aiocontainer.cgroups.stats.values import CpuStats, DeviceIo, IoStats
 from aiocontainer.container.rates import RatesStream, rates
 from aiocontainer.container.sampling import StatsStream
-from aiocontainer.container.stats import NetworkInterface
+from aiocontainer.network import InterfaceStats
 
 
-def interface(name: str, rx: int, tx: int) -> NetworkInterface:
-    zeros = dict.fromkeys(NetworkInterface.__struct_fields__[1:], 0)
-    return NetworkInterface(**{**zeros, "name": name, "rx_bytes": rx, "tx_bytes": tx})
+def interface(name: str, rx: int, tx: int) -> InterfaceStats:
+    zeros = dict.fromkeys(InterfaceStats.__struct_fields__[1:], 0)
+    return InterfaceStats(**{**zeros, "name": name, "rx_bytes": rx, "tx_bytes": tx})
 
 
 BEFORE = Stats(

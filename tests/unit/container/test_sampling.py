@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from aiocontainer import CgroupError, NotRunningError, SpecError
 from aiocontainer.container.sampling import StatsStream
-from aiocontainer.container.stats import NetworkInterface, parse_net_dev
+from aiocontainer.container.stats import parse_net_dev
+from aiocontainer.network import InterfaceStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ def test_interfaces() -> None:
     )
     lo, eth, alias = parse_net_dev(text)
     assert (lo.name, lo.rx_bytes, lo.rx_packets, lo.tx_bytes) == ("lo", 6460, 58, 6460)
-    assert eth == NetworkInterface(
+    assert eth == InterfaceStats(
         name="eth0",
         rx_bytes=2**64 - 1,
         rx_packets=2,
