@@ -66,7 +66,7 @@ def _linux() -> LinuxFeatures:
     return LinuxFeatures(
         namespaces=get_args(NamespaceType),
         capabilities=CAPABILITIES,
-        cgroup=CgroupFeatures(v1=True, v2=True, systemd=False, systemd_user=False, rdma=False),
+        cgroup=CgroupFeatures(v1=True, v2=True, systemd=False, systemd_user=False, rdma=True),
         seccomp=SeccompFeatures(
             enabled=True,
             actions=get_args(SeccompAction),
