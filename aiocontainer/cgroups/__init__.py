@@ -2,10 +2,11 @@
 
 from .files import CgroupFiles
 from .interface import Cgroup, CgroupBusyError
-from .mounts import Mounts, may_move, read_hierarchies, where_is
+from .mounts import MANAGED, Mounts, may_move, read_hierarchies, where_is
 from .open import open_cgroup
 
 __all__ = [
+    "MANAGED",
     "Cgroup",
     "CgroupBusyError",
     "CgroupFiles",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..plan.mountinfo import Hierarchy
 
-__all__ = ["Mounts", "read_hierarchies", "may_move", "where_is"]
+__all__ = ["MANAGED", "Mounts", "read_hierarchies", "may_move", "where_is"]
 
 _MOST_FILTERS: Final = 16
 """Most containers share one; the first loaded is given up first."""
@@ -36,7 +36,7 @@ def read_hierarchies() -> dict[str, Hierarchy]:
 
 _known = functools.cache(read_hierarchies)
 
-_MANAGED: Final = ("", "name=systemd")
+MANAGED: Final = ("", "name=systemd")
 """Hierarchies in which the service manager has every unit."""
 
 
@@ -45,7 +45,7 @@ def where_is(pid: int, paths: Mapping[str, str]) -> dict[str, str]:
     with open(f"/proc/{pid}/cgroup", "rb") as file:
         own = parse_own(file.read())
     return {
-        key: _find(key).point.rstrip("/") + own[key] if key in _MANAGED and key in own else path
+        key: _find(key).point.rstrip("/") + own[key] if key in MANAGED and key in own else path
         for key, path in paths.items()
     }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import native
 from .._aio import OwnedFd
+from ..cgroups import MANAGED
 from ..errors import HelperError, SpecError
 from ..plan.plan import (
     CgroupTasks,
@@ -125,8 +126,8 @@ def birth_cgroup(cgroup: Cgroup | Deadline, plan: Plan) -> int:
 def cgroup_record(cgroup: Cgroup, unit: UnitRecord | None = None) -> CgroupRecord:
     """Return what must be remembered of *cgroup* to find and remove it."""
     made = dict(cgroup.made)
-    if unit is not None:  # what is above it is the service manager's
-        made = {hierarchy: min(count, 1) for hierarchy, count in made.items()}
+    if unit is not None:  # what is above it is the service manager's, where units have to be
+        made |= {hierarchy: min(made[hierarchy], 1) for hierarchy in MANAGED if hierarchy in made}
     return CgroupRecord(mode=cgroup.mode.value, paths=dict(cgroup.paths), made=made, unit=unit)
 
 
