@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ..spec import Capabilities as SpecCapabilities
 from .flags import CAPABILITIES, capability_words
 from .steps import Bounding, Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..spec import Capabilities as SpecCapabilities
     from .host import Host
 
 __all__ = ["CapabilitySets", "capability_sets"]
@@ -27,14 +27,13 @@ class CapabilitySets(Struct, frozen=True):
 
 def capability_sets(
     sets: SpecCapabilities | None, host: Host, origin: str, warnings: list[str], *, user_namespace: bool
-) -> CapabilitySets | None:
-    """Return the steps, exact to the set; None where the specification leaves capabilities alone.
+) -> CapabilitySets:
+    """Return the steps, exact to the set; nothing said is nothing held, as with runc and crun.
 
     What the kernel does not know, or what we do not hold ourselves, is left out with a warning: a
     container gets less than it asked for, never more.  In its own user namespace it can have all.
     """
-    if sets is None:
-        return None
+    sets = sets or SpecCapabilities()
     known = (1 << host.last_cap + 1) - 1
     ours = known if user_namespace else known & host.capabilities
     bounding, effective, permitted, inheritable, ambient = (

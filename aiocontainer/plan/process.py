@@ -141,7 +141,7 @@ class Payload:
         self.setgroups_denied = setgroups_denied
         self.warnings: list[str] = []
         self.limits: tuple[Rlimit, ...] = limits(process, origin)
-        self.capabilities: CapabilitySets | None = capability_sets(
+        self.capabilities: CapabilitySets = capability_sets(
             process.capabilities,
             host,
             f"{origin}.capabilities",
@@ -164,8 +164,7 @@ class Payload:
         yield Umask(f"{self.origin}.user.umask", _UMASK if umask is None else umask)
         if self.process.no_new_privileges:
             yield NoNewPrivs(f"{self.origin}.noNewPrivileges")
-        if self.capabilities is not None:
-            yield self.capabilities.bounding
+        yield self.capabilities.bounding
 
     def _descriptors(self, pass_fd: Callable[[PlanFd], int]) -> Iterator[Step]:
         user = self.process.user
