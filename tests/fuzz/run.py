@@ -47,6 +47,7 @@ TARGETS = (
     Target("spawner", ("fuzz/fuzz_spawner.c", "message.c")),  # F2, the helper's side
     Target("f02_dialogue"),
     Target("f03_mount_options"),
+    Target("option", ("fuzz/fuzz_option.c", "path.c")),  # F3, what comes of them
     Target("path", ("fuzz/fuzz_path.c", "path.c")),  # F4
     Target("f05_seccomp"),
     Target("f06_configuration", options=("-max_len=16384",)),
