@@ -24,6 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--require", default="", help="comma-separated needs that this machine must meet")
     group.addoption("--loop", choices=loops.KINDS, default="asyncio", help="event loop of the tests")
     group.addoption("--blocked-ms", type=float, default=50, help="how long a callback may block the loop")
+    race_s = float(os.environ.get("AIOCONTAINER_RACE_S", "3"))
+    group.addoption("--race-s", type=float, default=race_s, help="how long each race goes on")
     group.addoption("--patience-s", type=float, default=3, help="how long leftovers may take to go away")
 
 
@@ -34,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=slow)
     settings.register_profile("new", deadline=None, suppress_health_check=slow)
     settings.load_profile(os.environ.get("AIOCONTAINER_EXAMPLES", "same"))
+    config.addinivalue_line("markers", "race: an attack that takes its chances, for --race-s seconds")
     config.addinivalue_line("markers", "may_block(reason): the test itself blocks the event loop")
 
 

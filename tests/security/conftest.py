@@ -1,7 +1,7 @@
 """What attacks are made with: a canary on the host, a racer, a careless parent.
 
-AIOCONTAINER_RACE_S is how long each race goes on (seconds; 3 if it is not set), AIOCONTAINER_SWEEP
-how many descriptor numbers are tried (32).
+``--race-s``, or AIOCONTAINER_RACE_S, is how long each race goes on (3 seconds), AIOCONTAINER_SWEEP how
+many descriptor numbers are tried (32).  How often a race was tried is told at the end.
 """
 
 from __future__ import annotations
@@ -41,6 +41,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if str(item.path).startswith(HERE):
             item.add_marker(pytest.mark.may_block("it attacks"))
+            if "lap" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.race)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many attempts each race was."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        attempts = dict(report.user_properties).get("attempts") if report.when == "call" else None
+        if attempts is not None:
+            terminalreporter.write_line(f"{report.nodeid}: {attempts} attempts in {report.duration:.0f} s")
 
 
 def python_environment() -> dict[str, str]:
@@ -87,10 +97,20 @@ def racer(racer_program: str) -> Callable[[str, str], AbstractContextManager[Non
 
 
 @pytest.fixture
-def lap() -> Callable[[], bool]:
-    """Function that is true until the time for one race is over."""
-    deadline = time.monotonic() + float(os.environ.get("AIOCONTAINER_RACE_S", "3"))
-    return lambda: time.monotonic() < deadline
+def lap(request: pytest.FixtureRequest) -> Callable[[], bool]:
+    """Function that is true until the time for one race is over; called once for each attempt."""
+    deadline = time.monotonic() + request.config.getoption("--race-s")
+    attempts = 0
+
+    def more() -> bool:
+        nonlocal attempts
+        if time.monotonic() < deadline:
+            attempts += 1
+            return True
+        request.node.user_properties.append(("attempts", attempts))
+        return False
+
+    return more
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import struct
+import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiocontainer import ContainerError, Spec
@@ -23,6 +24,7 @@ __all__ = [
     "CanaryError",
     "attempt",
     "digest",
+    "fork",
     "links_to",
     "make_link",
     "several",
@@ -88,6 +90,11 @@ class Canary:
             found.append((data[at - size : at].rstrip(b"\0").decode(), mask))
         return found
 
+    def accept(self) -> None:
+        """Take everything as it is now for what it was at first."""
+        self.events()
+        self._before = list(self.manifest())
+
     def check(self) -> None:
         """Fail unless nothing has happened."""
         events = self.events()
@@ -95,6 +102,13 @@ class Canary:
         differences = set(self._before) ^ set(self.manifest())
         if events or differences:
             raise CanaryError(f"{sorted(differences)}, {events}")
+
+
+def fork() -> int:
+    """Fork although there are threads: the child does nothing that could need a lock of theirs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def digest(path: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -27,22 +28,22 @@ HELPER_VARIABLE = "AIOCONTAINER_WEAK_HELPER"
 NATIVE = os.path.join(os.path.dirname(__file__), "..", "..", "_native")
 
 HELPER_GUARDS = (
-    "T02",
-    "T06",
-    "T07",
-    "T11",
-    "T20",
-    "T21",
-    "T24",
-    "T26",
-    "T26_CLOSE",
-    "T27",
-    "T28",
-    "T29",
-    "T43",
-    "T45",
-    "T49",
-    "T81",
+    *(
+        "T02",
+        "T04",
+        "T06",
+        "T07",
+        "T11",
+        "T13",
+        "T20",
+        "T21",
+        "T24",
+        "T26",
+        "T26_CLOSE",
+        "T27",
+        "T28",
+    ),
+    *("T29", "T30", "T40", "T43", "T45", "T49", "T64", "T65", "T79", "T81"),
 )
 
 
@@ -114,6 +115,171 @@ def run_unsealed() -> None:
 def ask_for_no_calls() -> None:
     """OLDK: begin, and see how far it goes."""
     put("probe._NEEDED_CALLS", ())
+
+
+def let_others_in() -> None:
+    """T01: leave permissions to the caller's umask."""
+    from aiocontainer.store import Store
+
+    bind = Store.bind_gate
+
+    def bind_gate(store: Any, id: str) -> Any:
+        gate = bind(store, id)
+        for path in (store.path, f"{store.path}/{id}", store.gate_path(id)):
+            os.chmod(path, 0o777 & ~_umask())
+        return gate
+
+    Store.bind_gate = bind_gate  # type: ignore[method-assign]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def obey_annotations() -> None:
+    """T03: do as an annotation says."""
+    from msgspec.structs import replace
+
+    from aiocontainer.plan.compile import compile_plan
+
+    def obeying(spec: Any, *rest: Any, **options: Any) -> Any:
+        if "unconfined" in spec.annotations.values():
+            spec = replace(spec, linux=replace(spec.linux, seccomp=None))
+        return compile_plan(spec, *rest, **options)
+
+    put("plan.compile.compile_plan", obeying)
+
+
+def hide_little() -> None:
+    """T08: have nothing read-only or out of sight."""
+    put("spec.default._MASKED_PATHS", ())
+    put("spec.default._READONLY_PATHS", ())
+
+
+def mount_anywhere() -> None:
+    """T09: anything may come to lie below /proc."""
+    from aiocontainer.plan import mounts
+
+    class Everything(frozenset[str]):
+        def __contains__(self, _: object) -> bool:
+            return True
+
+    mounts.UNDER_PROC = Everything()  # type: ignore[misc]
+
+
+def follow_to_the_host() -> None:
+    """T14: look a path up below the root by putting it behind the root's name."""
+
+    def open_in_root(rootfd: int, path: str, flags: int) -> int:
+        return os.open(f"/proc/self/fd/{rootfd}/{path.lstrip('/')}", flags | os.O_CLOEXEC)
+
+    put("native.calls.open_in_root", open_in_root)
+
+
+def wrap_lengths() -> None:
+    """T23: have 16 bits for the length of a string."""
+    from aiocontainer.native.wire import _LENGTH, _encode_string
+
+    def encode(text: str, step: Any) -> bytes:
+        whole = _encode_string(text, step)
+        return _LENGTH.pack((len(whole) - _LENGTH.size - 1) & 0xFFFF) + whole[_LENGTH.size :]
+
+    put("native.wire._encode_string", encode)
+
+
+def use_abstract_names() -> None:
+    """T46: have the gate where no directory is in the way."""
+    from aiocontainer import store as module
+    from aiocontainer.store import Store
+
+    bind = Store.bind_gate
+
+    def bind_gate(store: Any, id: str) -> Any:
+        bind(store, id).close()  # what is left shows that there is a gate
+        gate = module._seqpacket()
+        gate.bind(f"\0aiocontainer-{id}")
+        gate.listen(1)
+        gate.setblocking(True)
+        return gate
+
+    def connect_gate(_: Any, id: str) -> Any:
+        peer = module._seqpacket()
+        peer.connect(f"\0aiocontainer-{id}")
+        return peer
+
+    Store.bind_gate = bind_gate  # type: ignore[method-assign]
+    Store.connect_gate = connect_gate  # type: ignore[method-assign]
+
+
+def write_cgroups() -> None:
+    """T50: mount cgroups as they are."""
+    from aiocontainer.plan import cgroup_mounts
+
+    cgroup_mounts.MOUNT_ATTR_RDONLY = 0  # type: ignore[misc]
+
+
+def read_any_passwd() -> None:
+    """T61: read whatever is there."""
+    from aiocontainer.container import source
+
+    class Stat:
+        S_ISREG = staticmethod(lambda mode: True)
+
+        def __getattr__(self, name: str) -> Any:
+            import stat
+
+            return getattr(stat, name)
+
+    source.stat = Stat()  # type: ignore[assignment]
+
+
+def mix_sources_up() -> None:
+    """T71: give a mount what was opened for its neighbour."""
+    from aiocontainer.container.fds import Sources
+    from aiocontainer.plan.plan import Tree
+
+    opened = Sources.open
+
+    def mixed(sources: Any, plan: Any, stack: Any) -> list[int]:
+        fds = opened(sources, plan, stack)
+        mine = [isinstance(item, Tree) and "/aioc-test-" in item.path for item in plan.fds]
+        trees = [index for index, each in enumerate(mine) if each]
+        for one, other in itertools.pairwise(trees):
+            fds[one], fds[other] = fds[other], fds[one]
+        return fds
+
+    Sources.open = mixed  # type: ignore[method-assign]
+
+
+def tell_everything() -> None:
+    """T73: help whoever looks for the fault by showing what was asked for."""
+    from aiocontainer.container.setup import Setup
+
+    run = Setup.run
+
+    async def telling(setup: Any) -> Any:
+        try:
+            return await run(setup)
+        except Exception as exc:
+            exc.add_note(repr(vars(setup)))
+            raise
+
+    Setup.run = telling  # type: ignore[method-assign]
+
+
+def forget_a_descriptor() -> None:
+    """T78: leave one open whenever something has failed."""
+    from aiocontainer.container.launch import Launch
+
+    abort = Launch.abort
+
+    def forgetting(launch: Any) -> None:
+        os.open(os.devnull, os.O_RDONLY)
+        abort(launch)
+
+    Launch.abort = forgetting  # type: ignore[method-assign]
 
 
 def take_any_id() -> None:
@@ -197,13 +363,25 @@ def wait_as_others_do() -> None:
 
 PYTHON_GUARDS: dict[str, tuple[Callable[[], None], ...]] = {
     "OLDK": (ask_for_no_calls,),
+    "T01": (let_others_in,),
+    "T03": (obey_annotations,),
     "T05": (take_any_id,),
+    "T08": (hide_little,),
+    "T09": (mount_anywhere,),
     "T10": (prefer_names,),
+    "T14": (follow_to_the_host,),
     "T20": (run_unsealed,),
+    "T23": (wrap_lengths,),
     "T25": (bind_sys_as_asked,),
     "T42": (parse_users_by_int,),
+    "T46": (use_abstract_names,),
+    "T50": (write_cgroups,),
+    "T61": (read_any_passwd,),
     "T62": (write_few_maps,),
     "T69": (take_any_text,),
+    "T71": (mix_sources_up,),
+    "T73": (tell_everything,),
+    "T78": (forget_a_descriptor,),
     "T80": (leave_streams_closed,),
     "T80_WAIT": (wait_as_others_do,),
 }
