@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -46,6 +47,18 @@ def inotify_count() -> int:
 def milliseconds(samples: list[float]) -> str:
     cut = statistics.quantiles(samples, n=100)
     return f"p50 {cut[49] * 1000:.3f} ms, p90 {cut[89] * 1000:.3f} ms, p99 {cut[98] * 1000:.3f} ms"
+
+
+def make_rootfs(above: str) -> str:
+    """Make a root file system that has nothing but busybox."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise SystemExit("busybox is needed")
+    rootfs = Path(above) / "rootfs"
+    for name in ("bin", "dev", "proc", "sys"):
+        (rootfs / name).mkdir(parents=True)
+    shutil.copy(busybox, rootfs / "bin")
+    return str(rootfs)
 
 
 class Crowd:
@@ -97,12 +110,12 @@ class Crowd:
 
 
 async def measure(options: argparse.Namespace, root: str) -> None:
-    spec = Spec.default(["cat"], rootfs=options.rootfs)
+    spec = Spec.default(["/bin/busybox", "cat"], rootfs=make_rootfs(root))
     assert spec.linux is not None
     kept = tuple(each for each in spec.linux.namespaces or () if each.type != "network")
     spec = replace(spec, linux=replace(spec.linux, namespaces=kept))  # the dearest, and of no matter here
     told: Counter[str] = Counter()
-    async with Runtime(root=root) as runtime:
+    async with Runtime(root=f"{root}/state") as runtime:
         events = runtime.events(limit=10 * options.containers)
 
         async def listen() -> None:
@@ -144,7 +157,6 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--idle-s", type=float, default=10.0)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
-    parser.add_argument("--rootfs", default="/", help="a root file system that has `cat`")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=MEMORY, prefix="aioc-bench-") as root:
         if options.loop == "uvloop":

@@ -224,7 +224,7 @@ COMMANDS = (
         "events",
         "watch:events",
         "[OPTIONS] ID",
-        "print what a container uses",
+        "print what a container uses, and kills for want of memory",
         (1, 1),
         (
             Option(("--interval",), "time between readings (default: 5s)", value="DURATION", default="5s"),
@@ -232,7 +232,8 @@ COMMANDS = (
             HELP,
         ),
         description=(
-            "One JSON object a line, in runc's form, until the container stops. DURATION is a number and a "
+            'One JSON object a line, in runc\'s form, until the container stops: type "stats" at intervals, '
+            'and "oom" when something was killed for want of memory. DURATION is a number and a '
             "unit, ns, us, ms, s, m or h, or several of them: 1m30s."
         ),
     ),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from asyncio.subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Any, Final
+
+from aiocontainer import Oom, UnsupportedError
 
 from .arguments import UsageError
 from .drive import drive
@@ -14,7 +17,7 @@ from .drive import drive
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from aiocontainer import Runtime, Stats
+    from aiocontainer import Container, Runtime, Stats
 
     from .arguments import Invocation
 
@@ -50,18 +53,36 @@ def events(call: Invocation) -> int:
         if call.options.stats:
             _print_stats(await container.stats())
             return 0
-        async for stats in container.stats_stream(interval_s):
-            _print_stats(stats)
+        kills = asyncio.create_task(_print_kills(container))
+        try:
+            async for stats in container.stats_stream(interval_s):
+                _print_stats(stats)
+            await kills  # they are told to the end, too
+        finally:
+            kills.cancel()
         return 0
 
     return drive(call.program, work)
 
 
+async def _print_kills(container: Container) -> None:
+    """Print what the out-of-memory killer does; nothing where nobody counts that."""
+    with contextlib.suppress(UnsupportedError):
+        async for event in container.oom_events():
+            if isinstance(event, Oom):
+                _print("oom", event.id, {"kills": event.kills, "below": event.below, "group": event.group})
+            else:
+                _print("lost", container.id, {"count": event.count})
+
+
 def _print_stats(stats: Stats) -> None:
     from .usage import stats_document
 
-    event = {"type": "stats", "id": stats.id, "data": stats_document(stats)}
-    print(json.dumps(event, separators=(",", ":")), flush=True)
+    _print("stats", stats.id, stats_document(stats))
+
+
+def _print(type: str, id: str, data: dict[str, Any]) -> None:
+    print(json.dumps({"type": type, "id": id, "data": data}, separators=(",", ":")), flush=True)
 
 
 def ps(call: Invocation) -> int:

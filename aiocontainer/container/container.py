@@ -47,7 +47,16 @@ if TYPE_CHECKING:
     from ..cgroups.stats.values import StatsMask
     from ..cgroups.systemd import Unit
     from ..console import Pty
-    from ..events import Event, Events, Monitor, Oom, Pressure, PressureLevel, SeccompNotifications
+    from ..events import (
+        Event,
+        Events,
+        Lost,
+        Monitor,
+        Oom,
+        Pressure,
+        PressureLevel,
+        SeccompNotifications,
+    )
     from ..hooks import Callbacks
     from ..plan.hooks import HookKind
     from ..spec import IntelRdt, Resources, Spec
@@ -451,7 +460,7 @@ class Container:
         """
         return self.watching.all(pressure, limit)
 
-    def oom_events(self, *, limit: int = LIMIT) -> Events[Oom]:
+    def oom_events(self, *, limit: int = LIMIT) -> Events[Oom | Lost]:
         """Tell of kills by the out-of-memory killer, until the init has ended.
 
         The first step raises `UnsupportedError` where the container has no memory cgroup: nobody would
@@ -468,7 +477,7 @@ class Container:
         full: float | None = None,
         window_s: float = 2.0,
         limit: int = LIMIT,
-    ) -> Events[Pressure]:
+    ) -> Events[Pressure | Lost]:
         """Tell when too much time is lost by waiting for a resource, until the init has ended.
 
         *level* is one of v1's for memory, and a share of time in v2: 5 % or 20 % in which some processes
@@ -652,6 +661,7 @@ class Container:
                         await undo(exc, lambda: in_thread(update.undo))
                         raise
                 self._record = await in_thread(update.save)
+            self.watching.updated()
         for warning in update.warnings:
             from logging import getLogger  # only those who use it pay for it
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._aio import in_thread
-from ..events import Deleted, Event, ExecExited, Exited, Interest, Oom, Pressure, Started, threshold
+from ..events import Deleted, Event, ExecExited, Exited, Interest, Oom, Pressure, Started, Updated, threshold
 
 if TYPE_CHECKING:
-    from ..events import Events, Monitor, Watcher
+    from ..events import Events, Lost, Monitor, Watcher
     from .process import Process
 
 __all__ = ["Watching"]
@@ -51,6 +51,10 @@ class Watching:
             self._deleted = True
             self.tell(Deleted(id=self.id))
 
+    def updated(self) -> None:
+        """Tell that its limits were changed."""
+        self.tell(Updated(id=self.id))
+
     def exec_exited(self, process: Process) -> None:
         """Tell that a process which exec had added has ended."""
         assert process.exit is not None
@@ -73,14 +77,14 @@ class Watching:
         wanted = None if pressure is None else threshold(pressure)
         return self._until_exit(Interest(self.id, threshold=wanted), limit)
 
-    def ooms(self, limit: int) -> Events[Oom]:
+    def ooms(self, limit: int) -> Events[Oom | Lost]:
         """Return kills alone."""
 
         async def prepare() -> None:
             await in_thread(self.monitor.require_memory)
 
         interest = Interest(self.id, kinds=(Oom,))
-        consumer: Events[Oom] = self._watcher.events(interest, limit=limit, prepare=prepare)
+        consumer: Events[Oom | Lost] = self._watcher.events(interest, limit=limit, prepare=prepare)
         return self._end_if_ended(consumer)
 
     def pressure(
@@ -91,7 +95,7 @@ class Watching:
         full: float | None,
         window_s: float,
         limit: int,
-    ) -> Events[Pressure]:
+    ) -> Events[Pressure | Lost]:
         """Return moments of too much pressure."""
         wanted = threshold(level, resource=resource, some=some, full=full, window_s=window_s)
         return self._until_exit(Interest(self.id, kinds=(Pressure,), threshold=wanted), limit)

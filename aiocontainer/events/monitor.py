@@ -98,7 +98,7 @@ def first_reading(files: CgroupFiles, *, fresh: bool) -> Counters:
     """
     if fresh:
         return Counters(above=_above(files))
-    return _counters(files)._replace(above=_above(files), populated=None, frozen=None)
+    return _all_counters(files)._replace(populated=None, frozen=None)
 
 
 class Monitor:
@@ -136,7 +136,7 @@ class Monitor:
         """Take a reading."""
         counters = _counters(self._files)
         if counters.kills > self._seen.kills:
-            return counters._replace(own_kills=self._own_kills(counters), above=_above(self._files))
+            return _with_details(self._files, counters)
         return counters._replace(own_kills=self._seen.own_kills, above=self._seen.above)
 
     def read_last(self, killed: bool | None) -> Last:
@@ -178,7 +178,7 @@ class Monitor:
 
         *from_first*: what has happened since the first reading is news.
         """
-        before = _counters(self._files)._replace(above=_above(self._files))
+        before = _all_counters(self._files)
         if from_first:
             before = self._first._replace(populated=before.populated, frozen=before.frozen)
         watches: list[Closable] = []
@@ -194,7 +194,7 @@ class Monitor:
                 oom = triggers.oom_trigger(self._files)
             for threshold in wanted:
                 pressures[threshold] = triggers.open_trigger(self._files, threshold)
-            after = _counters(self._files)._replace(above=_above(self._files))
+            after = _all_counters(self._files)
         except BaseException:
             Armed(tuple(watches), pressures, oom, before, before).close()
             raise
@@ -318,12 +318,6 @@ class Monitor:
 
         trigger.watch(passed)
 
-    def _own_kills(self, counters: Counters) -> int:
-        if self._files.mode is CgroupMode.V1:
-            return parse(self._files.read("memory", "memory.oom_control")).get(b"oom_kill", 0)
-        local = self._files.read("memory", "memory.events.local")
-        return counters.kills if local is None else parse(local).get(b"oom_kill", 0)
-
 
 def _counters(files: CgroupFiles) -> Counters:
     state = parse(files.read("", "cgroup.events"))
@@ -354,6 +348,19 @@ def _counters(files: CgroupFiles) -> Counters:
         frozen=frozen if files.path("freezer") is None else None,
         stuck=bool(control.get(b"oom_kill_disable") and control.get(b"under_oom")),
     )
+
+
+def _all_counters(files: CgroupFiles) -> Counters:
+    return _with_details(files, _counters(files))
+
+
+def _with_details(files: CgroupFiles, counters: Counters) -> Counters:
+    """Add what changes only with the number of kills."""
+    if files.mode is CgroupMode.V1:
+        own: int | None = parse(files.read("memory", "memory.oom_control")).get(b"oom_kill", 0)
+    else:
+        own = parse(files.read("memory", "memory.events.local")).get(b"oom_kill")
+    return counters._replace(own_kills=counters.kills if own is None else own, above=_above(files))
 
 
 def _kills(files: CgroupFiles) -> int:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
+STAYS = f"aioc-test-{os.urandom(4).hex()}"
+
 OWNER = """
 import asyncio, sys
 from asyncio.subprocess import DEVNULL
@@ -94,13 +96,13 @@ async def test_an_interrupted_creation(root: str, rootfs: str) -> None:
 
 
 async def test_what_lives_or_was_meant_to_stay_is_not_touched(root: str, rootfs: str) -> None:
-    await killed_owner(OWNER, root, rootfs, "detached", "aioc-test-stays")
+    await killed_owner(OWNER, root, rootfs, "detached", STAYS)
     async with Runtime(root=root) as runtime, Runtime(root=root) as other:
         c = await other.create("aioc-test-mine", Spec.default(["true"], rootfs=rootfs))
         await c.start()
         await c.wait()
         assert await runtime.sweep() == ()
-        stays = await runtime.load("aioc-test-stays")
+        stays = await runtime.load(STAYS)
         assert stays.pid
         await stays.kill("KILL")
         await stays.wait()

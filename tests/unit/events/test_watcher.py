@@ -149,6 +149,15 @@ async def test_what_happened_before_somebody_listened_is_not(folder: Folder, wat
     assert told[0].exit.oom is not None, "but the verdict is about all of its life"
 
 
+async def test_kills_below_are_counted_from_when_somebody_listens(folder: Folder, watcher: Watcher) -> None:
+    monitor_of(watcher, folder)
+    folder.memory(oom=1, oom_kill=3)
+    async with watcher.events(Interest("c", kinds=(Oom,))) as events:
+        folder.put("memory.events", **QUIET | {"oom_kill": 5})  # not in the local file: it was below
+        event = await asyncio.wait_for(anext(events), 5)
+    assert (event.kills, event.below) == (2, 2)
+
+
 async def test_the_last_reading_comes_before_the_exit(folder: Folder, watcher: Watcher) -> None:
     """Also where the kernel's notice has not come yet: it holds back those that follow each other."""
     monitor = monitor_of(watcher, folder)
