@@ -337,12 +337,18 @@ class BusServer:
     async def __aenter__(self) -> Self:
         config = self.path.with_suffix(".conf")
         config.write_text(CONFIG.format(path=self.path))
-        self._daemon = await asyncio.create_subprocess_exec(
-            "dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile"
+        daemon = self._daemon = await asyncio.create_subprocess_exec(
+            *("dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # it may not raise its limits
         )
-        while not self.path.exists():  # noqa: ASYNC110 - nobody tells us
-            await asyncio.sleep(0.01)
-        await self.join()
+        try:
+            assert daemon.stdout is not None
+            assert await daemon.stdout.readline()  # it listens
+            await self.join()
+        except BaseException:
+            await self._end()
+            raise
         self.manager.hang_up.append(self._leave)
         return self
 
@@ -369,8 +375,11 @@ class BusServer:
         self._client.disconnect()
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._daemon is not None
         await self.manager.settle()
         self._leave()
+        await self._end()
+
+    async def _end(self) -> None:
+        assert self._daemon is not None
         self._daemon.terminate()
-        await self._daemon.wait()
+        await self._daemon.communicate()
