@@ -42,7 +42,12 @@ _LATER = "for when there is such a thing: "
 ROWS = (
     Row("T01", "sockets and state open to other users", ("test_t01_modes.py",), ("T01",)),
     Row("T02", "what is copied follows links, blocks, or brings devices", ("test_t02_copy_up.py",), ("T02",)),
-    Row("T03", "annotations from an image take confinement away", ("test_t03_annotations.py",), ("T03",)),
+    Row(
+        "T03",
+        "annotations from an image take confinement away",
+        ("test_t03_annotations.py", "test_t03_properties.py"),
+        ("T03",),
+    ),
     Row("T04", "code and settings are loaded from the image", ("test_t04_loaded_code.py",), ("T04",)),
     Row("T05", "ids as parts of paths", ("test_t05_ids.py",), ("T05",)),
     Row(
