@@ -66,7 +66,7 @@ def _linux() -> LinuxFeatures:
     return LinuxFeatures(
         namespaces=get_args(NamespaceType),
         capabilities=CAPABILITIES,
-        cgroup=CgroupFeatures(v1=True, v2=True, systemd=False, systemd_user=False, rdma=True),
+        cgroup=CgroupFeatures(v1=True, v2=True, systemd=True, systemd_user=True, rdma=True),
         seccomp=SeccompFeatures(
             enabled=True,
             actions=get_args(SeccompAction),
