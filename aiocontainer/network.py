@@ -13,10 +13,12 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import os
 import socket
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from . import native
@@ -25,7 +27,7 @@ from .errors import NetworkError, SpecError
 from .spec import is_interface_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 
     from .plan.plan import NetworkDevice
 
@@ -58,6 +60,8 @@ _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 # Attributes that are told again when a device has lost them by going down or moving.
 _ADDRESS_ATTRIBUTES: Final = ("address", "local", "broadcast")
 _ROUTE_ATTRIBUTES: Final = ("dst", "gateway", "prefsrc", "priority")
+
+_log = logging.getLogger("aiocontainer.network")
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -225,6 +229,66 @@ class MovedDevices:
             raise failures[0]
 
 
+def survey(devices: Sequence[NetworkDevice]) -> list[dict[str, Any]]:
+    """Return what `recover` will need to know of devices that are about to be moved.  It blocks."""
+    return _run(lambda: _survey(devices))
+
+
+async def _survey(devices: Sequence[NetworkDevice]) -> list[dict[str, Any]]:
+    found = []
+    async with _Netlink.open(None) as here:
+        for device in devices:
+            with _addressed(device.origin):
+                settings = await here.settings(device.host)
+            found.append(msgspec.to_builtins(_Recorded(device.host, device.name, settings)))
+    return found
+
+
+def recover(records: Sequence[Mapping[str, Any]], namespace: str) -> None:
+    """Put devices back as `survey` found them, wherever a creation that was killed has left them.
+
+    *namespace* is the path of the one that was joined, "" if the container had one of its own.  That one
+    is gone with its processes: the kernel gives back what is hardware, maybe under another name, and
+    has deleted the rest, which is logged.  It blocks.
+    """
+    _run(lambda: _recover(msgspec.convert(records, tuple[_Recorded, ...]), namespace))
+
+
+async def _recover(records: Sequence[_Recorded], namespace: str) -> None:
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(OwnedFd(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)))
+        there = None
+        with contextlib.suppress(OSError):
+            if namespace:
+                there = stack.enter_context(OwnedFd(os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)))
+        async with _Netlink.open(None) as here:
+            for record in records:
+                try:
+                    if there is not None:
+                        async with _Netlink.open(there.fileno()) as inner:
+                            await _fetch(record, inner, ours.fileno())
+                    await _settle(record, here)
+                except NetworkError as exc:
+                    _log.warning("network device %s: %s", record.host, exc)
+
+
+async def _fetch(record: _Recorded, there: _Netlink, ours: int) -> None:
+    for name in {record.name, record.host}:
+        if await there.has(name, record.settings.hardware):
+            await there.move((await there.find(name))["index"], record.host, ours, name)
+
+
+async def _settle(record: _Recorded, here: _Netlink) -> None:
+    """Give a device that is here its name and its settings; it may have had no time to lose them."""
+    if not await here.has(record.host, record.settings.hardware):
+        index = await here.known_by(record.settings.hardware)
+        if index is None:
+            raise NetworkError("find", errno.ENODEV, device=record.host)
+        await here.rename(index, record.host)
+    await here.restore(record.host, record.settings, up=record.settings.was_up)
+    await here.enslave(record.host, record.settings.master)
+
+
 class _Settings(Struct, frozen=True):
     """What a device loses by moving."""
 
@@ -235,6 +299,14 @@ class _Settings(Struct, frozen=True):
     master: int
     addresses: tuple[dict[str, Any], ...]
     routes: tuple[dict[str, Any], ...]
+
+
+class _Recorded(Struct, frozen=True):
+    """A device that is about to be moved."""
+
+    host: str
+    name: str
+    settings: _Settings
 
 
 # Netlink ------------------------------------------------------------------------------------------------
@@ -351,6 +423,19 @@ class _Netlink:
         with _translated("move", origin):
             await self._socket.link("set", index=index, state="down")
             await self._socket.link("set", index=index, ifname=name, net_ns_fd=namespace)
+
+    async def known_by(self, hardware: tuple[Any, ...]) -> int | None:
+        """Return the index of a device, whatever it is called."""
+        async for link in await self._dump("link"):
+            if _hardware(link) == hardware:
+                index: int = link["index"]
+                return index
+        return None
+
+    async def rename(self, index: int, name: str) -> None:
+        with _translated("rename", name):
+            await self._socket.link("set", index=index, state="down")
+            await self._socket.link("set", index=index, ifname=name)
 
     async def restore(self, name: str, settings: _Settings, *, up: bool) -> None:
         """Give a device that came in what it had."""

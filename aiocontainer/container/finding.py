@@ -104,14 +104,24 @@ class _Damaged:
         if record is not None:
             hooking = _recorded_hooks(self._environment, record)
             _recorded_cgroup(_only_made(record.cgroup), record.boot_id).remove()
-            if record.resctrl is not None and record.boot_id == boot_id():
-                resctrl.remove(record.resctrl)
+            if record.boot_id == boot_id():
+                _give_back(record)
         self._environment.store.remove(self._id)
         return hooking
 
     def close(self) -> None:
         """Let others at it."""
         self._lock.release()
+
+
+def _give_back(record: Record) -> None:
+    """Put back what is the machine's; an earlier boot has left nothing of it."""
+    if record.resctrl is not None:
+        resctrl.remove(record.resctrl)
+    if record.devices:
+        from ..network import recover  # only those who use it pay for it
+
+        recover(record.devices, record.network)
 
 
 def _recorded_hooks(environment: Environment, record: Record) -> Hooking | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -189,6 +189,8 @@ class Setup:
             boot_id=boot_id(),
             cgroup=cgroup_record(cgroup, unit),
             resctrl=group,
+            devices=self._survey_devices(),
+            network=self._network(),
         )
         self._lock = self._environment.store.create(self._id, record.encode())
         self._cgroup = cgroup
@@ -416,6 +418,18 @@ class Setup:
     def _survey_resctrl(self) -> ResctrlGroup | None:
         """Return the container's group with whether we are to make it; there is mostly none."""
         return None if self._plan.resctrl is None else resctrl.survey(self._plan.resctrl)
+
+    def _survey_devices(self) -> list[dict[str, Any]]:
+        """Return what must be known to put the devices back, should we be killed."""
+        if not self._plan.devices:
+            return []
+        from ..network import survey  # only those who use it pay for it
+
+        return survey(self._plan.devices)
+
+    def _network(self) -> str:
+        namespace = self._spec.linux.namespace("network") if self._spec.linux is not None else None
+        return namespace.path if self._plan.devices and namespace is not None else ""
 
     def _move_devices(self) -> None:
         from ..network import MovedDevices  # only those who use it pay for it

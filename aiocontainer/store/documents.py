@@ -64,6 +64,10 @@ class Record(Struct, frozen=True, kw_only=True):
     boot_id: str
     cgroup: CgroupRecord = CgroupRecord()
     resctrl: ResctrlGroup | None = None
+    devices: list[dict[str, Any]] = []
+    """Network devices that are to be moved in, as `network.survey` found them."""
+    network: str = ""
+    """Path of the namespace where they go; "" is one of the container's own."""
     version: int = VERSION
 
     def encode(self) -> bytes:

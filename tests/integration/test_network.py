@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from aiocontainer import BootstrapError, NetworkError, Runtime, Spec, network
+from aiocontainer import BootstrapError, Callbacks, NetworkError, Runtime, Spec, network
 from aiocontainer.network import Route
 from aiocontainer.spec import IDMapping, Namespace, NetDevice
 
@@ -187,6 +188,42 @@ async def cancelled(runtime: Runtime, rootfs: str) -> Report:
     return {"lost": lost}
 
 
+async def _killed(runtime: Runtime, asked: Spec) -> Report:
+    """The creator dies with a device on its way; whoever deletes what it left puts it back."""
+    ip("link", "add", "aiocbr", "type", "bridge")
+    ip("link", "set", "aioc0", "master", "aiocbr")
+    before = look("aioc0")
+    document = runtime.root + ".json"
+    with open(document, "wb") as file:
+        file.write(asked.encode())
+    command = [sys.executable, __file__, "asyncio", "dies", document, runtime.root]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
+    away = not has("aioc0")
+    await runtime.delete("aioc-test-net", force=True)
+    after = look("aioc0") if has("aioc0") else None
+    return {"before": before, "after": after, "away": away, "returncode": done.returncode}
+
+
+async def dies(runtime: Runtime, document: str) -> Report:
+    def die(state: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with open(document, "rb") as file:
+        asked = Spec.decode(file.read())
+    await runtime.create("aioc-test-net", asked, callbacks=Callbacks(create_runtime=die))  # type: ignore[arg-type]
+    return {}
+
+
+async def killed(runtime: Runtime, rootfs: str) -> Report:
+    prepare()
+    async with runtime.container(spec(rootfs, "sleep", "60")) as other:
+        asked = spec(rootfs, aioc0="eth0")
+        assert asked.linux is not None
+        rest = tuple(each for each in asked.linux.namespaces if each.type != "network")
+        network = Namespace(type="network", path=f"/proc/{other.pid}/ns/net")
+        return await _killed(runtime, replace(asked, linux=replace(asked.linux, namespaces=(*rest, network))))
+
+
 async def joined(runtime: Runtime, rootfs: str) -> Report:
     """Into the namespace of another container, and never into our own."""
     prepare()
@@ -321,6 +358,14 @@ def test_a_creation_that_fails_gives_back(
     assert len(report["before"]["routes"]) == 3
     assert report["master"] == "aiocbr"
     assert report["leaked"] == 0
+
+
+def test_a_killed_creator_loses_no_device(apart: Callable[[str], Report]) -> None:
+    """By the write-ahead record, from the namespace that was joined."""
+    report = apart("killed")
+    assert report["returncode"] == -signal.SIGKILL
+    assert report["away"]
+    assert report["after"] == report["before"]
 
 
 def test_cancelled_creations_lose_no_device(apart: Callable[[str], Report]) -> None:
