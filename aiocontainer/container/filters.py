@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Filters"]
 
-_FORM: Final = 2
+_FORM: Final = 3
 """Of the stub and of everything else that is ours in a program; another number makes all be built anew."""
 _INSTRUCTION_SIZE: Final = 8
 _MOST: Final = 64

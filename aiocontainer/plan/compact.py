@@ -175,7 +175,22 @@ def _merged_classes(classes: dict[int, list[_Range]]) -> dict[int, list[_Range]]
 
 def _search(ranges: Sequence[_Range]) -> list[Instruction]:
     """Return a binary search that ends in answers, or in places of the old program."""
-    return _dispatch([each.first for each in ranges], [[_leaf(each.outcome)] for each in ranges])
+    if len(ranges) == 1:
+        return [_leaf(ranges[0].outcome)]
+    if len(ranges) == 3 and _is_exception(*ranges):
+        return [(_IF_EQUAL, 0, 1, ranges[1].first), _leaf(ranges[1].outcome), _leaf(ranges[0].outcome)]
+    middle = _middle(len(ranges))
+    return _split(ranges[middle].first, _search(ranges[:middle]), _search(ranges[middle:]))
+
+
+def _is_exception(below: _Range, one: _Range, above: _Range) -> bool:
+    """Whether a single number differs from those around it."""
+    return below.outcome == above.outcome and above.first == one.first + 1
+
+
+def _middle(count: int) -> int:
+    """Return where to split: in threes where possible, which are often one number among others."""
+    return count // 2 if count <= 3 else max(3, count // 2 // 3 * 3)
 
 
 def _leaf(outcome: _Outcome) -> Instruction:
@@ -188,10 +203,14 @@ def _dispatch(firsts: Sequence[int], blocks: Sequence[list[Instruction]]) -> lis
         return blocks[0]
     middle = len(blocks) // 2
     below = _dispatch(firsts[:middle], blocks[:middle])
-    above = _dispatch(firsts[middle:], blocks[middle:])
+    return _split(firsts[middle], below, _dispatch(firsts[middle:], blocks[middle:]))
+
+
+def _split(value: int, below: Sequence[Instruction], above: Sequence[Instruction]) -> list[Instruction]:
+    """Return code that goes to one of two blocks: *above* from *value* on."""
     if len(below) <= _FAR:
-        return [(_IF_AT_LEAST, len(below), 0, firsts[middle]), *below, *above]
-    return [(_IF_AT_LEAST, 0, 1, firsts[middle]), (_JUMP, 0, 0, len(below)), *below, *above]
+        return [(_IF_AT_LEAST, len(below), 0, value), *below, *above]
+    return [(_IF_AT_LEAST, 0, 1, value), (_JUMP, 0, 0, len(below)), *below, *above]
 
 
 def _placed(head: Sequence[Instruction], old: Sequence[int]) -> list[Instruction]:
