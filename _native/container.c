@@ -142,7 +142,7 @@ meet (const struct step *s, struct context *ctx)
 int
 do_pause (const struct step *s, struct context *ctx)
 {
-  int result = s->a == PAUSE_CREATED ? settle_created (ctx) : 0;
+  int result = s->a == PAUSE_CREATED || s->a == PAUSE_READY ? settle_created (ctx) : 0;
 
   if (result < 0)
     return result;

@@ -286,7 +286,7 @@ values_fit (const struct step *s)
 {
   switch ((enum wire_op) s->op)
     {
-    case STEP_PAUSE: return s->a >= PAUSE_MAPS && s->a <= PAUSE_NETWORK;
+    case STEP_PAUSE: return s->a >= PAUSE_MAPS && s->a <= PAUSE_READY;
     case STEP_VERIFY_NS: return is_single_bit (s->a);
     case STEP_JOIN_NS:
     case STEP_UNSHARE:

@@ -114,6 +114,7 @@ enum wire_pause
   PAUSE_CREATED = 4, /* save the state: from here on we outlive the parent; directly before STEP_GATE, and only the payload's descriptors, dialogue and gate are still open */
   PAUSE_HOOKS = 5,   /* run the hooks that run outside */
   PAUSE_NETWORK = 6, /* move devices into our network namespace */
+  PAUSE_READY = 7,   /* as CREATED, but without a gate: the payload is executed as soon as the state is saved */
 };
 
 enum wire_label

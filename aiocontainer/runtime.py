@@ -9,6 +9,8 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, get_args
 
+from msgspec.structs import replace
+
 from ._aio import finish, in_thread, undo
 from ._features import features
 from .container import Completed, Container
@@ -126,8 +128,11 @@ class Runtime:
         property_policy: PropertyPolicy = "careful",
         callbacks: Callbacks | None = None,
         seccomp_listener: bool = False,
+        start: bool = False,
     ) -> Container:
         """Create a container whose init waits to be started.  OCI runtime.md "Create".
+
+        With *start* its program runs already: sooner than by `Container.start`, where no hook has a say.
 
         *source* is a bundle directory, a `Spec`, the bytes of a ``config.json``, or a `Command`; it is read
         once.  *callbacks* are awaited where hooks run.
@@ -155,6 +160,7 @@ class Runtime:
                 property_policy=_checked_policy(property_policy),
                 callbacks=callbacks,
                 notifications=SeccompNotifications() if seccomp_listener else None,
+                start=start,
             ),
         )
 
@@ -166,9 +172,8 @@ class Runtime:
 
         Leaving the block, by whatever exception or cancellation, kills and removes it.
         """
-        container = await self.create(id, source, **options)
+        container = await self.create(id, source, start=True, **options)
         try:
-            await container.start()
             yield container
         finally:
             await finish(lambda: container.delete(force=True))
@@ -192,9 +197,8 @@ class Runtime:
             source = Command(source)
         redirects = Redirects(DEVNULL if input is None else PIPE, stdout, stderr)
         async with asyncio.timeout(timeout_s):
-            container = await self._create(id, source, CreateOptions(redirects=redirects))
+            container = await self._create(id, source, CreateOptions(redirects=redirects, start=True))
             try:
-                await container.start()
                 process = container.process
                 assert process is not None
                 # What reads its usage in the end is loaded meanwhile.
@@ -372,9 +376,11 @@ class Runtime:
         environment = self._ready()
         id = check_id(id) if id is not None else f"aioc-{os.urandom(8).hex()}"
         await environment.prepare()
+        # Who listens wants to be there before anything of the user's runs.
+        setup = replace(options, start=options.start and not environment.watcher.exchange.listens(id))
         self._creating.add(id)
         try:
-            created = await Setup(environment, id, source, options).run()
+            created = await Setup(environment, id, source, setup).run()
         finally:
             self._creating.discard(id)
         files = environment.files(created.cgroup)
@@ -399,6 +405,10 @@ class Runtime:
         exchange.publish(Created(id=id, pid=created.state.pid))
         if exchange.listens(id):
             await self._arm(container)
+        if created.started:
+            container.watching.started()
+        elif options.start:
+            await self._start(container)
         return container
 
     async def _arm(self, container: Container) -> None:
@@ -409,6 +419,14 @@ class Runtime:
             await container.watching.arm_fresh()
         except (ContainerError, OSError) as exc:
             _log().warning("container %s: not all of its events can be told: %s", container.id, exc)
+        except BaseException as exc:
+            await undo(exc, lambda: container.delete(force=True))
+            raise
+
+    async def _start(self, container: Container) -> None:
+        """Start what was created to be started, or leave nothing of it."""
+        try:
+            await container.start()
         except BaseException as exc:
             await undo(exc, lambda: container.delete(force=True))
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ from ..plan.flags import (
     PAUSE_HOOKS,
     PAUSE_MAPS,
     PAUSE_NETWORK,
+    PAUSE_READY,
 )
 from ..plan.options import Options
 from ..plan.steps import Pause, Seccomp
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
 __all__ = ["CreateOptions", "Created", "Setup"]
 
 
+_MADE: Final = (PAUSE_CREATED, PAUSE_READY)
+
+
 class CreateOptions(Struct, frozen=True, kw_only=True):
     """What the caller of create says besides the specification."""
 
@@ -72,6 +76,8 @@ class CreateOptions(Struct, frozen=True, kw_only=True):
     no_new_keyring: bool = False
     systemd_properties: tuple[tuple[str, str], ...] = ()
     property_policy: PropertyPolicy = "careful"
+    start: bool = False
+    """Run the program at once, where nothing has to be done between created and started."""
     callbacks: Callbacks | None = None
     notifications: SeccompNotifications | None = None
     """Where the application itself answers what a filter asks."""
@@ -87,6 +93,8 @@ class Created(Struct, frozen=True):
     process: Process
     first: Counters
     """What had been counted before anything ran in the cgroup."""
+    started: bool
+    """Its program runs already."""
     warnings: tuple[str, ...]
     """What was accepted, but may not be what was meant."""
 
@@ -110,6 +118,8 @@ class Setup:
         self._first = Counters()
         self._resctrl: ResctrlGroup | None = None
         self._moved: MovedDevices | None = None
+        self._at_once = False
+        """The program runs as soon as the container is made."""
         self._kills = 0
         """For want of memory: before us at first, and in the end because of us."""
         self._spec: Spec
@@ -139,7 +149,18 @@ class Setup:
         self._lock.release()
         if self._moved is not None:
             self._moved.close()
-        return Created(state, self._spec, self._cgroup, self._unit, process, self._first, self._plan.warnings)
+        if self._at_once:
+            process.started()
+        return Created(
+            state,
+            self._spec,
+            self._cgroup,
+            self._unit,
+            process,
+            self._first,
+            self._at_once,
+            self._plan.warnings,
+        )
 
     @property
     def _args(self) -> tuple[str, ...]:
@@ -160,13 +181,15 @@ class Setup:
         if met == PAUSE_CGROUP:
             return met
         launched = self._up.launched()
-        if met != PAUSE_CREATED:
+        if met not in _MADE:
             return met
         identity = self._identity
         if identity is None or identity.pid != launched.pid:
             identity = identify(launched.pid, launched.pidfd.fileno())
         state = self._save(identity)
         self._up.launch.channel.proceed()  # from here on the init outlives us
+        if self._at_once and self._up.launch.channel.paused_or_executed() is not None:
+            raise HelperError("the helper paused where nothing is left to do")
         return state
 
     def _prepare(self) -> None:
@@ -176,6 +199,7 @@ class Setup:
         """
         host = self._environment.host
         self._spec, self._bundle, overlay = load_source(self._source, host)
+        self._at_once = self._options.start and self._can_start_at_once()
         compiled = self._compile(overlay=overlay)
         self._connect()
         spawner = self._environment.spawner
@@ -275,8 +299,16 @@ class Setup:
         if traits.listens_early:
             self._destination = Destination(supervisor(self._spec), own, self._id)
 
+    def _can_start_at_once(self) -> bool:
+        """Tell whether nobody has anything to do between "created" and "started"."""
+        spec = self._spec
+        profile = spec.linux.seccomp if spec.linux is not None else None
+        return spec.hooks is None and self._options.callbacks is None and not (profile and profile.asks)
+
     def _sources(self, payload: Mapping[int, OwnedFd], stack: ExitStack) -> Sources:
         assert self._cgroup is not None
+        if self._at_once:
+            return Sources(stdio=payload, tasks=self._cgroup.open_tasks)
         gate = stack.enter_context(self._environment.store.bind_gate(self._id))
         return Sources(stdio=payload, tasks=self._cgroup.open_tasks, gate=gate.fileno())
 
@@ -334,6 +366,7 @@ class Setup:
             seccomp_listener=options.notifications is not None,
             home=self._home(),
             environment=self._variables(),
+            at_once=self._at_once,
             awaited=options.callbacks is not None and options.callbacks.at_create,
             own_namespaces=joined.own,
             joined_maps=joined.maps,
@@ -382,7 +415,7 @@ class Setup:
         channel = self._up.launch.channel
         while True:
             step = channel.paused()
-            if isinstance(step, Pause) and step.kind in (PAUSE_CREATED, PAUSE_HOOKS, PAUSE_CGROUP):
+            if isinstance(step, Pause) and step.kind in (*_MADE, PAUSE_HOOKS, PAUSE_CGROUP):
                 return step.kind
             self._meet(step)
             channel.proceed()

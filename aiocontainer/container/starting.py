@@ -51,8 +51,10 @@ class _GateFacts(Struct, frozen=True):
 
 
 def gate_facts(plan: Plan) -> object:
-    """Return what another process will need to know of *plan* to start it, as plain data."""
-    index = next(i for i, step in enumerate(plan.steps) if isinstance(step, Gate))
+    """Return what another process will need to know of *plan* to start it, as plain data; None: nothing."""
+    index = next((i for i, step in enumerate(plan.steps) if isinstance(step, Gate)), None)
+    if index is None:
+        return None
     behind = tuple(_KnownStep(step.origin, str(step)) for step in plan.steps[index:])
     return msgspec.to_builtins(_GateFacts(index, behind))
 

@@ -20,6 +20,7 @@ from .flags import (
     CLONE_NEWUSER,
     PAUSE_CGROUP,
     PAUSE_CREATED,
+    PAUSE_READY,
     WIRE_MAX_FDS,
     WIRE_MAX_MOUNTS,
     WIRE_MAX_STEPS,
@@ -208,10 +209,18 @@ def _steps(draft: Draft, payload: Payload, raised: tuple[Rlimit, ...]) -> Iterat
     yield from read_only_root(draft)
     yield from payload.user_steps()
     yield payload.program()
-    yield Pause("", PAUSE_CREATED, dumpable=draft.may_be_seen)
-    yield Gate("", draft.pass_fd(GateSocket()), draft.runtime_uid)
+    yield from _gate(draft)
     yield from start_steps(draft, payload.variables)
     yield from payload.execution()
+
+
+def _gate(draft: Draft) -> Iterator[Step]:
+    """Yield where the container is made, and what keeps its program from running yet."""
+    if draft.options.at_once:
+        yield Pause("", PAUSE_READY, dumpable=draft.may_be_seen)
+    else:
+        yield Pause("", PAUSE_CREATED, dumpable=draft.may_be_seen)
+        yield Gate("", draft.pass_fd(GateSocket()), draft.runtime_uid)
 
 
 def _keyring(draft: Draft) -> Iterator[Step]:

@@ -67,6 +67,8 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     listen_fd_names: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     """NAME=VALUE of the runtime: what those createContainer hooks get that say nothing of their own."""
+    at_once: bool = False
+    """Run the program as soon as the container is made: it has no gate that `start` would have to open."""
     awaited: bool = False
     """The caller itself wants to do something where createRuntime hooks run."""
 

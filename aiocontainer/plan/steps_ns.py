@@ -13,6 +13,7 @@ from .flags import (
     PAUSE_HOOKS,
     PAUSE_MAPS,
     PAUSE_NETWORK,
+    PAUSE_READY,
     RESET_AFFINITY,
     RESET_ALL,
     RESET_MEMPOLICY,
@@ -50,6 +51,7 @@ _PAUSES: Final = {
     PAUSE_CREATED: "report that the container is created",
     PAUSE_HOOKS: "wait until the hooks outside have run",
     PAUSE_NETWORK: "wait until network devices are moved in",
+    PAUSE_READY: "wait until the state is saved",
 }
 _RESETS: Final = {
     RESET_SIGNALS: "signals",

@@ -100,3 +100,8 @@ class Seccomp(Object, frozen=True, kw_only=True):
     listener_path: str = ""
     listener_metadata: str = ""
     syscalls: tuple[Syscall, ...] = ()
+
+    @property
+    def asks(self) -> bool:
+        """Whether somebody outside is asked about some of the calls."""
+        return any(syscall.action == "SCMP_ACT_NOTIFY" for syscall in self.syscalls)

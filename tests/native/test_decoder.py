@@ -173,7 +173,7 @@ BAD = {
     "empty path": step("MASK", strings=("",)),
     "no string": step("HOSTNAME"),
     "two strings": step("HOSTNAME", strings=("a", "b")),
-    "no such pause": step("PAUSE", a=7),
+    "no such pause": step("PAUSE", a=8),
     "pause 0": step("PAUSE"),
     "two namespaces to verify": step("VERIFY_NS", a=0x20000 | 0x40000000),
     "no namespace": step("UNSHARE"),
