@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import io
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from dbus_fast import Message, MessageType, Variant
 from dbus_fast._private.unmarshaller import Unmarshaller
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["BusServer", "FakeManager", "FakeUnit", "PeerServer"]
+__all__ = ["BusServer", "Ends", "FakeManager", "FakeUnit", "PeerServer"]
 
 SYSTEMD = "org.freedesktop.systemd1"
 PATH = "/org/freedesktop/systemd1"
 MANAGER = f"{SYSTEMD}.Manager"
+
+
+Ends: TypeAlias = list[tuple[str, str, str]]
+"""Jobs that will end: "start" or "stop", the unit, the result."""
 
 
 @dataclass
@@ -82,7 +86,7 @@ class FakeManager:
         if fault == "drop":
             drop()
             return
-        ends: list[tuple[str, str, str]] = []
+        ends: Ends = []
         try:
             if fault is not None and fault.startswith("refuse:"):
                 raise DBusError(fault.removeprefix("refuse:"), "refused by the test")
@@ -139,9 +143,7 @@ class FakeManager:
 
     # What systemd does ------------------------------------------------------------------------------
 
-    def _answer(
-        self, message: Message, fault: str | None, ends: list[tuple[str, str, str]]
-    ) -> tuple[str, list[Any]]:
+    def _answer(self, message: Message, fault: str | None, ends: Ends) -> tuple[str, list[Any]]:
         result = fault.removeprefix("job:") if fault is not None and fault.startswith("job:") else "done"
         body = message.body
         match message.member:
@@ -190,7 +192,7 @@ class FakeManager:
                 text = f"Cannot set property {name}, or unknown property." if self.tells else "No."
                 raise DBusError("org.freedesktop.DBus.Error.PropertyReadOnly", text)
 
-    def _start(self, body: list[Any], ends: list[tuple[str, str, str]], result: str) -> str:
+    def _start(self, body: list[Any], ends: Ends, result: str) -> str:
         name, mode, properties, _ = body
         assert mode == "fail"
         self._check(properties)
@@ -202,7 +204,7 @@ class FakeManager:
         ends.append(("start", name, result))
         return f"{PATH}/job/{self.jobs}"
 
-    def _stop(self, name: str, ends: list[tuple[str, str, str]], result: str) -> str:
+    def _stop(self, name: str, ends: Ends, result: str) -> str:
         unit = self._unit(name)
         self.jobs += 1
         unit.job, unit.active = self.jobs, "deactivating"
