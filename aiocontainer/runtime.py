@@ -286,7 +286,8 @@ class Runtime:
         Without a cgroup a container tells of its network and its share of cache alone.
         """
         store = self._ready().store
-        known = {id: container.accounts() for id, container in self._containers.items()}
+        containers = dict(self._containers)
+        known = {id: container.accounts() for id, container in containers.items()}
         wanted = None if ids is None else tuple(ids)
 
         def read() -> tuple[dict[str, Stats], list[ContainerError]]:
@@ -294,7 +295,11 @@ class Runtime:
 
             return read_all(store, known, wanted, mask)
 
-        found, failed = await in_thread(read)
+        try:
+            found, failed = await in_thread(read)
+        finally:
+            for container in containers.values():
+                container.after_reading()
         for exc in failed:
             _log().warning("%s", exc)
         return found

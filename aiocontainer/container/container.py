@@ -238,7 +238,10 @@ class Container:
             return read_stats(accounts, mask)
 
         accounts = self.accounts()
-        return await in_thread(read)
+        try:
+            return await in_thread(read)
+        finally:
+            self.after_reading()
 
     def stats_stream(self, interval_s: float, mask: StatsMask | None = None) -> StatsStream:
         """Read what it has used now and every *interval_s* seconds; ends when it stops.
@@ -253,7 +256,10 @@ class Container:
                 return sample(accounts, mask, kept)
 
             accounts = self.accounts()
-            return await in_thread(read)
+            try:
+                return await in_thread(read)
+            finally:
+                self.after_reading()
 
         return StatsStream(interval_s, read, self.wait)
 
@@ -269,6 +275,11 @@ class Container:
     def accounts(self) -> Accounts:
         """Return where it is accounted, for a thread that reads there."""
         return Accounts(self._record, self._cgroup)
+
+    def after_reading(self) -> None:
+        """Close again what a reading has opened while the container was deleted."""
+        if self._deleted:
+            self._cgroup.close()
 
     @property
     def last_stats(self) -> Stats | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 from asyncio.subprocess import PIPE
@@ -167,6 +168,8 @@ for _ in range(4): os.write(fd, data)
         _, err = await process.communicate()
         if process.returncode != 0:
             pytest.skip(f"needs a disk that takes direct writes: {err.decode().splitlines()[-1]}")
+        if os.major(os.stat(file).st_dev) == 0:
+            pytest.skip("needs a directory for temporary files on a disk")
         minor = os.minor(os.stat(file).st_dev)
         devices = {device.minor: device for device in (await c.stats()).io.devices}
         if not devices:
@@ -229,23 +232,17 @@ async def test_created_and_paused_have_stats_and_stopped_has_none(runtime: Runti
 async def test_stats_race_with_the_end(runtime: Runtime, rootfs: str) -> None:
     """A cgroup that is being removed is a container that is not running.  Fault S7."""
     for _ in range(10):
-        read = 0
         async with runtime.container(Spec.default(["sleep", "60"], rootfs=rootfs)) as c:
 
-            async def sample(c: Container = c) -> int:
-                count = 0
-                while True:
-                    try:
+            async def sample(c: Container = c) -> None:
+                with contextlib.suppress(NotRunningError):
+                    while True:
                         await c.stats()
-                    except NotRunningError:
-                        return count
-                    count += 1
 
             samplers = [asyncio.create_task(sample()) for _ in range(3)]
-            await asyncio.sleep(0.01)
+            assert (await c.stats()).pids.current == 1
             await c.delete(force=True)
-            read = sum(await asyncio.gather(*samplers))
-        assert read > 0
+            await asyncio.gather(*samplers)
 
 
 async def test_the_stream_ends_with_the_container(runtime: Runtime, rootfs: str) -> None:
