@@ -6,6 +6,8 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from msgspec.structs import replace
+
 from .._aio import OwnedFd
 from ..errors import SpecError, UnsupportedError
 from ..plan.bpf import X32_BIT, audit_arch, decisions, enosys_stub, is_narrow, probes
@@ -113,7 +115,7 @@ def build_filter(filter: Filter) -> bytes:
     Names that libseccomp does not know are left out.
     """
     tokens = architectures(filter.architectures)
-    body = _fitting(compact(_export(filter, tokens)))
+    body = _fitting(compact(_export(_entrusted(filter, tokens), tokens)))
     stub = enosys_stub(_last_calls(filter, tokens), errno.ENOSYS) if filter.hides_newer_calls else b""
     stub += decisions(_own_decisions(body, filter, tokens), filter.default)
     return _fitting(compact(stub + body))
@@ -126,6 +128,21 @@ def _fitting(program: bytes) -> bytes:
             f"a filter of {count} instructions", needs=f"at most {BPF_MAXINSNS}", origin=_ORIGIN
         )
     return program
+
+
+def _entrusted(filter: Filter, tokens: Collection[int]) -> Filter:
+    """Return the filter without the rules that are not left to libseccomp anyway.
+
+    Over some of them it never comes to an end (2.5.4, three rules of two conditions).  Parts of another
+    call are only its to decide.
+    """
+    entangled = filter.entangled(narrow=any(map(is_narrow, tokens)))
+    own = {name for name in entangled if not any(_is_part(call_number(name, token)) for token in tokens)}
+    return replace(filter, rules=tuple(rule for rule in filter.rules if rule.name not in own))
+
+
+def _is_part(number: int) -> bool:
+    return any(number in parts for parts, _ in _PARTS)
 
 
 def _export(filter: Filter, tokens: dict[int, str]) -> bytes:
@@ -203,7 +220,7 @@ def _rules_by_number(filter: Filter, token: int) -> tuple[dict[int, tuple[Rule, 
         number = call_number(rule.name, token)
         if number >= 0:
             rules[number] = (*rules.get(number, ()), rule)
-        elif any(number in parts for parts, _ in _PARTS):
+        elif _is_part(number):
             left.update((rule.name, *(whole for _, whole in _PARTS)))
     return rules, left
 

@@ -117,6 +117,18 @@ def test_what_libseccomp_compares_by_halves() -> None:
 
 
 @on_x86_64
+@pytest.mark.timeout(30)
+def test_what_libseccomp_never_ends() -> None:
+    """Found by fuzzing: it goes on for ever over these three rules."""
+    rules = (((0, "NE", 0), (2, "NE", 0)), ((0, "EQ", 2**32 - 1),), ((4, "NE", 0), (0, "NE", 0)))
+    syscalls = []
+    for rule in rules:
+        args = tuple(SyscallArg(index=i, value=value, op=f"SCMP_CMP_{op}") for i, op, value in rule)  # type: ignore[arg-type]
+        syscalls.append(Syscall(names=("openat2",), action=ALLOW, args=args))
+    check(Seccomp(default_action="SCMP_ACT_KILL", syscalls=tuple(syscalls)), Random(1))
+
+
+@on_x86_64
 def test_what_libseccomp_forgets() -> None:
     """Found by the test above too: it compares the architecture with numbers."""
     not_zero = (SyscallArg(index=0, value=0, op="SCMP_CMP_NE"),)
