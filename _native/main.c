@@ -85,7 +85,11 @@ main (void)
   struct caller_limits limits;
   int image;
 
-  if (sys_prctl (PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || is_privileged_image ())
+#ifndef WEAK_T12 /* guard of T12: nobody looks into who is about to enter a container */
+  if (sys_prctl (PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+    return REFUSED;
+#endif
+  if (is_privileged_image ())
     return REFUSED;
   image = open_sealed_image ();
   if (image < 0 || !is_control_socket (CONTROL_FD) || settle_fds (image) < 0 || settle_limits (&limits) < 0)
