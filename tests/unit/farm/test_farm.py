@@ -183,8 +183,11 @@ async def test_alone_and_without_room_it_fails(farm_of: Callable[..., Farm], wor
 
 async def test_cancelling_one_leaves_the_others(farm_of: Callable[..., Farm], world: World) -> None:
     async with farm_of(alive=1) as farm:
-        running, waiting, last = (farm.submit(job(name, "sleep=0.01")) for name in ("run", "wait", "last"))
-        await asyncio.sleep(0.003)
+        running, waiting, last = (
+            farm.submit(job(*words)) for words in (("run", "sleep=60"), ("wait",), ("last",))
+        )
+        while "run" not in world.alive:  # noqa: ASYNC110 - turns of the loop are what is waited for
+            await asyncio.sleep(0)
         waiting.cancel()
         running.cancel()
         assert (await last).ok
@@ -199,8 +202,9 @@ async def test_leaving_by_an_exception_ends_all(farm_of: Callable[..., Farm], wo
 
     async def leave() -> None:
         async with farm:
-            futures.extend(farm.submit(job(str(n), "sleep=30")) for n in range(5))
-            await asyncio.sleep(0.01)
+            futures.extend(farm.submit(job(str(n), "sleep=60")) for n in range(5))
+            while len(world.alive) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0)
             raise LookupError
 
     with pytest.raises(LookupError):
