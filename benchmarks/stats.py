@@ -106,6 +106,7 @@ async def main(count: int, rounds: int) -> None:
                         stdin=DEVNULL,
                         stdout=DEVNULL,
                         stderr=DEVNULL,
+                        no_new_keyring=True,  # a user may have few keys: keyrings(7)
                     )
 
             containers = await asyncio.gather(*map(create, range(count)))
