@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
+from support.cgroups import needs_controllers
 
 from aiocontainer import (
     Container,
@@ -200,6 +201,7 @@ async def test_the_life_of_a_container_in_order(runtime: Runtime, rootfs: str, l
 
 
 async def test_changed_limits_are_told(runtime: Runtime, rootfs: str) -> None:
+    needs_controllers("pids")
     async with runtime.container(shell("sleep 60", rootfs)) as c, c.events() as events:
         await c.update({"pids": {"limit": 50}})
         event = await asyncio.wait_for(anext(events), 10)

@@ -9,6 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.cgroups import needs_controllers
 
 import aiocontainer
 from aiocontainer import Mount, NotFoundError, Resources, Runtime, Spec, SpecError, UnsupportedError
@@ -68,6 +69,7 @@ async def test_owned(runtime: Runtime, rootfs: str) -> None:
 
 
 async def test_lifecycle(runtime: Runtime, rootfs: str, bundle: Callable[[Spec], str]) -> None:
+    needs_controllers("memory")
     path = bundle(
         Spec.default(["sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"], rootfs=rootfs)
     )
