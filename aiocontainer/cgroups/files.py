@@ -23,6 +23,8 @@ __all__ = ["CgroupFiles"]
 
 _BENEATH: Final = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
 _GONE: Final = (errno.ENOENT, errno.ENODEV)
+# Without openat2(2) nothing is read, for a path could lead elsewhere; what lives can still be ended.
+_ABSENT: Final = (*_GONE, errno.ENOSYS)
 _NOT_SUPPORTED: Final = errno.EOPNOTSUPP
 _CHUNK_BYTES: Final = 1 << 14
 
@@ -73,7 +75,7 @@ class CgroupFiles:
         try:
             fd = native.openat2(self._mounts.fd(key), path, flags | os.O_CLOEXEC, resolve=_BENEATH)
         except OSError as exc:
-            if exc.errno in _GONE:
+            if exc.errno in _ABSENT:
                 return None
             raise CgroupError(f"{self._mounts.point(key)}/{path}", exc.errno or 0) from exc
         return OwnedFd(fd)
