@@ -296,12 +296,17 @@ async def test_containers_of_other_processes(
 
 @pytest.mark.may_block(BUSY)
 async def test_the_command_tells_of_kills(runtime: Runtime, above: str, rootfs: str) -> None:
-    c = await limited(runtime, above, rootfs, f"sleep 3; {HOG}; sleep 0.5; exit 0")
+    wait = "trap 'go=1' USR1; until [ $go ]; do sleep 0.1; done"
+    c = await limited(runtime, above, rootfs, f"{wait}; {HOG}; sleep 0.5; exit 0")
     await c.start()
     process = await asyncio.create_subprocess_exec(
         *command(runtime, "events", "--interval", "500ms", c.id), stdin=DEVNULL, stdout=PIPE
     )
-    out, _ = await asyncio.wait_for(process.communicate(), 100)
+    assert process.stdout is not None
+    first = await asyncio.wait_for(process.stdout.readline(), 100)
+    await c.kill("USR1")
+    rest, _ = await asyncio.wait_for(process.communicate(), 100)
+    out = first + rest
     assert process.returncode == 0
     lines = [json.loads(line) for line in out.splitlines()]
     assert {line["id"] for line in lines} == {c.id}
