@@ -71,7 +71,7 @@ class Job:
         self.unit = unit
         self.path = ""
         """Of the job that matters, once it is known."""
-        self.disturbed = False
+        self.disturbed: bool = False
         """Something may have ended unheard."""
         self._ended: dict[str, str] = {}
         self._news = asyncio.Event()

@@ -132,7 +132,7 @@ class Container:
         self._deleted = False
         self._turn = asyncio.Lock()
         self._deadlines: set[Deadline] = set()
-        self.watching = Watching(environment.watcher, monitor, process)
+        self.watching: Watching = Watching(environment.watcher, monitor, process)
 
     # What it is -------------------------------------------------------------------------------------
 

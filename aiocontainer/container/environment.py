@@ -54,13 +54,13 @@ class Environment:
         """With *delegated*, cgroups are made in a scope that the service manager gives us once."""
         self.store = store
         self.cgroup_driver: CgroupDriver = cgroup_driver
-        self.managers = Managers()
+        self.managers: Managers = Managers()
         self._delegation = Delegation(self.managers) if delegated else None
         self._hooks_inherit = hooks_inherit
         self.cgroups = cgroups
         self.owned = owned
         """Containers die with this process."""
-        self.watcher = Watcher()
+        self.watcher: Watcher = Watcher()
         self._lock = threading.Lock()
         self._preparing = asyncio.Lock()
         self._prepared = False

@@ -86,8 +86,8 @@ class Watch:
 
     def __init__(self, inotify: Inotify, number: int, callback: Callable[[Change], None]) -> None:
         self._inotify: Inotify | None = inotify
-        self.number = number
-        self.callback = callback
+        self.number: int = number
+        self.callback: Callable[[Change], None] = callback
 
     def close(self) -> None:
         """Stop watching; a second call does nothing."""

@@ -33,9 +33,9 @@ class Interest:
         kinds: tuple[type[Event], ...] = (Event,),
         threshold: Threshold | None = None,
     ) -> None:
-        self.id = id
-        self.kinds = kinds
-        self.threshold = threshold
+        self.id: str | None = id
+        self.kinds: tuple[type[Event], ...] = kinds
+        self.threshold: Threshold | None = threshold
         """Pressure that it wants to be told of; None: of none."""
 
     def covers(self, id: str) -> bool:

@@ -41,7 +41,7 @@ class Watcher:
     """One for each runtime, on one loop.  While nobody listens it holds no descriptor and no task."""
 
     def __init__(self) -> None:
-        self.exchange = Exchange()
+        self.exchange: Exchange = Exchange()
         self._monitors: dict[str, Monitor] = {}
         self._asked: dict[Monitor, _Request] = {}
         self._reading: asyncio.Task[None] | None = None

@@ -69,7 +69,7 @@ class Node:
 class Boolean(Node):
     """``true`` or ``false``."""
 
-    shape = Type("b", bare=True)
+    shape: Type = Type("b", bare=True)
 
     def _value(self, type: Type) -> bool:
         if type.code != "b":
@@ -84,7 +84,7 @@ class Number(Node):
 
     def __init__(self, token: Token) -> None:
         super().__init__(token)
-        self.shape = self._FLOAT if is_float(token.text) else NUMBER
+        self.shape: Type = self._FLOAT if is_float(token.text) else NUMBER
 
     def _value(self, type: Type) -> float:
         if type.code == "d":
@@ -101,7 +101,7 @@ class Number(Node):
 class Text(Node):
     """A string in quotes."""
 
-    shape = TEXT
+    shape: Type = TEXT
 
     def __init__(self, token: Token, text: str) -> None:
         super().__init__(token)
@@ -120,7 +120,7 @@ class Text(Node):
 class Bytes(Node):
     """A byte string."""
 
-    shape = Type("a", (Type("y"),), bare=True)
+    shape: Type = Type("a", (Type("y"),), bare=True)
 
     def __init__(self, token: Token, content: bytes) -> None:
         super().__init__(token)
@@ -138,7 +138,7 @@ class Array(Node):
     def __init__(self, token: Token, items: Sequence[Node]) -> None:
         super().__init__(token)
         self._items = items
-        self.shape = Type("a", (_common(items),), bare=True)
+        self.shape: Type = Type("a", (_common(items),), bare=True)
 
     def _value(self, type: Type) -> Any:
         if type.code != "a":
@@ -157,7 +157,7 @@ class Tuple(Node):
     def __init__(self, token: Token, members: Sequence[Node]) -> None:
         super().__init__(token)
         self._members = members
-        self.shape = Type("(", tuple(member.shape for member in members), bare=True)
+        self.shape: Type = Type("(", tuple(member.shape for member in members), bare=True)
 
     def _value(self, type: Type) -> tuple[Any, ...]:
         if type.code != "(":
@@ -177,7 +177,7 @@ class Entries(Node):
         if pairs:
             _check_key(pairs[0][0], key)
         entry = Type("{", (key, _common([value for _, value in pairs])))
-        self.shape = Type("a", (entry,), bare=True)
+        self.shape: Type = Type("a", (entry,), bare=True)
 
     def _value(self, type: Type) -> dict[Any, Any]:
         if type.code != "a" or type.parts[0].code != "{":
@@ -193,7 +193,7 @@ class Entry(Node):
         super().__init__(token)
         self._key, self._content = key, content
         _check_key(key, key.shape)
-        self.shape = Type("{", (key.shape, content.shape), bare=True)
+        self.shape: Type = Type("{", (key.shape, content.shape), bare=True)
 
     def _value(self, type: Type) -> tuple[Any, Any]:
         if type.code != "{":
@@ -205,7 +205,7 @@ class Entry(Node):
 class Boxed(Node):
     """``<value>``, a variant."""
 
-    shape = Type("v", bare=True)
+    shape: Type = Type("v", bare=True)
 
     def __init__(self, token: Token, content: Node) -> None:
         super().__init__(token)
@@ -224,7 +224,7 @@ class Maybe(Node):
     def __init__(self, token: Token, content: Node | None) -> None:
         super().__init__(token)
         self._content = content
-        self.shape = Type("m", (OPEN if content is None else content.shape,))
+        self.shape: Type = Type("m", (OPEN if content is None else content.shape,))
 
     def value(self, type: Type) -> Just | None:
         """Return None or what there is; it says itself how many maybes it is."""
@@ -238,7 +238,7 @@ class Typed(Node):
 
     def __init__(self, token: Token, type: Type, content: Node) -> None:
         super().__init__(token)
-        self.shape = type
+        self.shape: Type = type
         self._content = content.value(type)
 
     def _value(self, type: Type) -> Any:
