@@ -120,7 +120,8 @@ PROPERTIES = [
     Property("IOWriteIOPSMax", "[('/dev/vda', 200000)]"),
     Property("IODeviceLatencyTargetUSec", "[('/dev/vda', 75000)]"),
     Property("IPAddressAllow", "[(2, [127, 0, 0, 0], uint32 8)]"),
-    Property("IPAddressDeny", "[(2, [10, 0, 0, 0], 8), (2, [byte 192, 168, 0, 0], 16)]"),
+    # In the order in which the manager keeps them: the longest prefix first.
+    Property("IPAddressDeny", "[(2, [byte 192, 168, 0, 0], 16), (2, [10, 0, 0, 0], 8)]"),
     Property("SocketBindDeny", "[(2, 6, 1, 1024)]"),
     Property("RestrictNetworkInterfaces", "(true, ['lo'])"),
 ]
