@@ -198,6 +198,8 @@ def main() -> None:
     if not view.is_pure():
         command = view.wrap([sys.executable, *sys.argv])
         os.execvp(command[0], command)
+    # As an installed command: one that may keep no bytecode compiles this package each time.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     asyncio.run(measure(options))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GVariantError
@@ -40,7 +41,7 @@ def resolve(node: Node) -> Type:
     return type
 
 
-class Node:
+class Node(ABC):
     """One value of the text; `shape` is the type as far as the text tells it."""
 
     shape: Type
@@ -48,14 +49,9 @@ class Node:
     def __init__(self, token: Token) -> None:
         self.token = token
 
+    @abstractmethod
     def value(self, type: Type) -> Any:
         """Return the value as one of this type, or raise."""
-        if type.code == "m":  # a value may stand for a maybe of it
-            return Just(self.value(type.parts[0]))
-        return self._value(type)
-
-    def _value(self, type: Type) -> Any:
-        raise NotImplementedError
 
     def error(self, problem: str) -> GVariantError:
         """Say what is wrong with it, and where it begins."""
@@ -66,7 +62,21 @@ class Node:
         return self.error(f"a value of type {type_text(type)} is wanted here, and this is none")
 
 
-class Boolean(Node):
+class Definite(Node):
+    """A value that does not say itself whether it is a maybe: it may stand for one."""
+
+    def value(self, type: Type) -> Any:
+        """Return the value as one of this type, or as what there is of a maybe of it."""
+        if type.code == "m":
+            return Just(self.value(type.parts[0]))
+        return self._value(type)
+
+    @abstractmethod
+    def _value(self, type: Type) -> Any:
+        """Return it as one of this type, which is no maybe, or raise."""
+
+
+class Boolean(Definite):
     """``true`` or ``false``."""
 
     shape: Type = Type("b", bare=True)
@@ -77,7 +87,7 @@ class Boolean(Node):
         return self.token.text == "true"
 
 
-class Number(Node):
+class Number(Definite):
     """A number."""
 
     _FLOAT = Type("d", bare=True)
@@ -98,7 +108,7 @@ class Number(Node):
         return number
 
 
-class Text(Node):
+class Text(Definite):
     """A string in quotes."""
 
     shape: Type = TEXT
@@ -117,7 +127,7 @@ class Text(Node):
         return self._text
 
 
-class Bytes(Node):
+class Bytes(Definite):
     """A byte string."""
 
     shape: Type = Type("a", (Type("y"),), bare=True)
@@ -132,7 +142,7 @@ class Bytes(Node):
         return self._content
 
 
-class Array(Node):
+class Array(Definite):
     """``[...]``; its elements find a type together."""
 
     def __init__(self, token: Token, items: Sequence[Node]) -> None:
@@ -151,7 +161,7 @@ class Array(Node):
         return bytes(values) if part.code == "y" else values
 
 
-class Tuple(Node):
+class Tuple(Definite):
     """``(...)``."""
 
     def __init__(self, token: Token, members: Sequence[Node]) -> None:
@@ -167,7 +177,7 @@ class Tuple(Node):
         return tuple(member.value(part) for member, part in zip(self._members, type.parts, strict=True))
 
 
-class Entries(Node):
+class Entries(Definite):
     """``{key: value, ...}``."""
 
     def __init__(self, token: Token, pairs: Sequence[tuple[Node, Node]]) -> None:
@@ -186,7 +196,7 @@ class Entries(Node):
         return _dictionary([(k, k.value(key), v.value(value)) for k, v in self._pairs])
 
 
-class Entry(Node):
+class Entry(Definite):
     """``{key, value}``, one entry by itself; in an array they make a dictionary."""
 
     def __init__(self, token: Token, key: Node, content: Node) -> None:
@@ -202,7 +212,7 @@ class Entry(Node):
         return self._key.value(key), self._content.value(content)
 
 
-class Boxed(Node):
+class Boxed(Definite):
     """``<value>``, a variant."""
 
     shape: Type = Type("v", bare=True)
@@ -233,7 +243,7 @@ class Maybe(Node):
         return None if self._content is None else Just(self._content.value(type.parts[0]))
 
 
-class Typed(Node):
+class Typed(Definite):
     """A value with its type before it: ``uint32 5``, ``@as []``."""
 
     def __init__(self, token: Token, type: Type, content: Node) -> None:
