@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from tests.vm import debian
@@ -25,6 +27,7 @@ SUITES = ("bookworm", "trixie")
 PACKAGES = Path(__file__).parent / "packages.txt"
 GUEST = Path(__file__).parent / "guest"
 SIZE = "6G"
+UNUSED_S = 12 * 3600
 
 
 def packages() -> list[str]:
@@ -72,9 +75,9 @@ def build(suite: str, target: Path) -> None:
 
 
 def drop_others(target: Path, suite: str) -> None:
-    """Images of former recipes; a machine that still runs on one keeps its open files."""
+    """Images that nobody has used for a while: another checkout may have another recipe."""
     for other in target.parent.glob(f"{suite}-*"):
-        if other != target:
+        if other != target and time.time() - other.stat().st_mtime > UNUSED_S:
             shutil.rmtree(other)
 
 
@@ -85,6 +88,7 @@ def image(suite: str) -> Path:
         print(f"building the {suite} image", file=sys.stderr)
         build(suite, target)
         drop_others(target, suite)
+    os.utime(target)
     return target
 
 
