@@ -39,7 +39,7 @@ PUBLIC = {"errors", "gvariant", "network", "spec"}
 
 DOORS = {
     "dbus_fast": {"cgroups/connection.py", "cgroups/bus.py", "cgroups/manager.py"},
-    "pyroute2": {"network.py"},
+    "pyroute2": {"network/netlink.py"},
     "pyinotify": {"events/inotify.py"},
     "rich": {"farm/progress.py"},
 }
