@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .cgroups.stats.values import StatsMask
     from .console import Pty
     from .container import Completed, Container, Process, Status
-    from .container.container import ContainerState
+    from .container.observed import ContainerState
     from .container.rates import Rates
     from .container.source import Command
     from .container.stats import Stats
@@ -170,7 +170,7 @@ _HOMES: Final = {
     "Runtime": "runtime",
     "run": "oneshot",
     "Container": "container",
-    "ContainerState": "container.container",
+    "ContainerState": "container.observed",
     "Process": "container",
     "Pty": "console",
     "Status": "container",
