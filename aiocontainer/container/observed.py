@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - of fields
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from msgspec import Struct
