@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .cgroups.stats.values import StatsMask
+    from .container.rates import RatesOfAll
     from .container.stats import Stats
     from .container.stdio import Redirect
     from .events import Event, Events, PressureLevel
@@ -303,6 +304,15 @@ class Runtime:
         for exc in failed:
             _log().warning("%s", exc)
         return found
+
+    def sample(self, interval_s: float, *, mask: StatsMask | None = None) -> RatesOfAll:
+        """Tell what all containers of the root use per second, by id, at intervals, without end.
+
+        The first comes after one interval.  Each is made of two batches as `stats` reads them.
+        """
+        from .container.rates import RatesOfAll
+
+        return RatesOfAll(interval_s, lambda: self.stats(mask=mask))
 
     async def delete(self, id: str, *, force: bool = False) -> None:
         """Delete a container by its id; *force* also removes one that is half-made or damaged.

@@ -238,6 +238,24 @@ COMMANDS = (
         ),
     ),
     Command(
+        "top",
+        "top:top",
+        "[OPTIONS]",
+        "show what the running containers use, live",
+        (0, 0),
+        (
+            Option(("--interval",), "time between readings (default: 1s)", value="DURATION", default="1s"),
+            Option(("--once",), "print one table of what is used in an interval, and end"),
+            HELP,
+        ),
+        description=(
+            "All containers below --root, whoever created them, the busiest first. Where the output is no "
+            "terminal, it is one plain table as with --once. Keys: q ends, c sorts by CPU, m by memory, i by "
+            "input and output, n by name. PRESSURE is the resource that is waited for most, and for how much "
+            "of the last ten seconds something waited; '-' is what this machine does not account."
+        ),
+    ),
+    Command(
         "update",
         "update:update",
         "[OPTIONS] ID",

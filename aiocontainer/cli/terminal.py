@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aiocontainer import Pty
 
-__all__ = ["relay"]
+__all__ = ["key_by_key", "raw", "relay"]
 
 STDIN, STDOUT = 0, 1
 
@@ -52,14 +52,34 @@ async def relay(console: Pty) -> AsyncIterator[Callable[[], None]]:
 @contextmanager
 def raw(fd: int) -> Iterator[None]:
     """Let every key through to the container; nothing is done where *fd* is no terminal."""
-    if not os.isatty(fd):
+    with _as_before(fd) as is_terminal:
+        if is_terminal:
+            tty.setraw(fd, termios.TCSANOW)
+            _keep_output_processing(fd)
         yield
+
+
+@contextmanager
+def key_by_key(fd: int) -> Iterator[bool]:
+    """Read keys as they are typed, unseen; Ctrl-C still interrupts.  Yields whether *fd* is a terminal."""
+    with _as_before(fd) as is_terminal:
+        if is_terminal:
+            tty.setcbreak(fd, termios.TCSANOW)
+            mode = termios.tcgetattr(fd)
+            mode[_CC][termios.VSUSP] = b"\0"  # Ctrl-Z would leave a terminal behind as we have set it
+            termios.tcsetattr(fd, termios.TCSANOW, mode)
+        yield is_terminal
+
+
+@contextmanager
+def _as_before(fd: int) -> Iterator[bool]:
+    """Put the mode of a terminal back in the end; yields whether *fd* is one."""
+    if not os.isatty(fd):
+        yield False
         return
     before = termios.tcgetattr(fd)
     try:
-        tty.setraw(fd, termios.TCSANOW)
-        _keep_output_processing(fd)
-        yield
+        yield True
     finally:
         # In the background this raises SIGTTOU, which fails the call unless ignored: tcsetattr(3).
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
+from .sampling import check_interval
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Awaitable, Callable, Hashable, Iterable
 
     from ..network import InterfaceStats
     from .sampling import StatsStream
     from .stats import Stats
 
-__all__ = ["Rates", "RatesStream", "rates"]
+__all__ = ["Rates", "RatesOfAll", "RatesStream", "rates"]
 
 T = TypeVar("T")
 
@@ -112,3 +116,38 @@ class RatesStream:
     async def aclose(self) -> None:
         """End it, and close what is open."""
         await self._stream.aclose()
+
+
+class RatesOfAll:
+    """Rates of many containers by id, at intervals; made by `Runtime.sample`.
+
+    Who has come since the last reading is told of with the next one.  Moments that have passed while
+    nobody asked are left out, and cancelling the wait loses nothing.
+    """
+
+    def __init__(self, interval_s: float, read: Callable[[], Awaitable[dict[str, Stats]]]) -> None:
+        """*read* reads all of them in one batch."""
+        self._interval_s = check_interval(interval_s)
+        self._read = read
+        self._before: dict[str, Stats] | None = None
+        self._first_s = 0.0
+        self._moment = 0
+
+    def __aiter__(self) -> RatesOfAll:
+        return self
+
+    async def __anext__(self) -> dict[str, Rates]:
+        if self._before is None:
+            self._first_s = asyncio.get_running_loop().time()
+            self._before = await self._read()
+        await self._next_moment()
+        after = await self._read()
+        before, self._before = self._before, after
+        return {id: rates(before[id], stats) for id, stats in after.items() if id in before}
+
+    async def _next_moment(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        passed = math.floor((now_s - self._first_s) / self._interval_s)
+        moment = 1 + max(passed, self._moment)  # a timer may fire a hair before its time
+        await asyncio.sleep(self._first_s + moment * self._interval_s - now_s)
+        self._moment = moment

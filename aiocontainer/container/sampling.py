@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from ..store import State
     from .stats import Stats
 
-__all__ = ["Accounts", "StatsStream"]
+__all__ = ["Accounts", "StatsStream", "check_interval"]
+
+
+def check_interval(interval_s: float) -> float:
+    """Return *interval_s*; `SpecError` unless it is a time that passes."""
+    if not 0 < interval_s < math.inf:
+        raise SpecError("an interval is a positive number of seconds", origin="interval_s")
+    return interval_s
 
 
 class Accounts(NamedTuple):
@@ -41,9 +48,7 @@ class StatsStream:
         ended: Callable[[], Awaitable[object]],
     ) -> None:
         """*read* makes the files to keep when it is given none; *ended* returns when the container stops."""
-        if not 0 < interval_s < math.inf:
-            raise SpecError("an interval is a positive number of seconds", origin="interval_s")
-        self._interval_s = interval_s
+        self._interval_s = check_interval(interval_s)
         self._read = read
         self._ended = ended
         self._kept: KeptFiles | None = None

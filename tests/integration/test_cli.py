@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import select
 import shlex
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import termios
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -441,57 +439,6 @@ def test_what_a_container_without_a_pid_namespace_leaves(
 
 
 # Terminals ----------------------------------------------------------------------------------------------
-
-
-class Terminal:
-    """A terminal with the program on it."""
-
-    def __init__(self, command: list[str], rows: int = 31, columns: int = 97) -> None:
-        self.status: int | None = None
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execv(command[0], command)
-        self.resize(rows, columns)
-        self.before = termios.tcgetattr(self.fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
-        if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, text: str) -> None:
-        os.write(self.fd, text.encode())
-
-    def read_until(self, end: str) -> str:
-        data = b""
-        while end.encode() not in data:
-            assert select.select([self.fd], [], [], TIMEOUT_S)[0], data
-            data += os.read(self.fd, 1)
-        return data.decode()
-
-    def output(self) -> str:
-        """Everything until the program ends."""
-        data = b""
-        with contextlib.suppress(OSError):
-            while select.select([self.fd], [], [], TIMEOUT_S)[0] and (chunk := os.read(self.fd, 4096)):
-                data += chunk
-        self.wait()
-        return data.decode()
-
-    def wait(self) -> int:
-        _, status = os.waitpid(self.pid, 0)
-        self.status = os.waitstatus_to_exitcode(status)
-        return self.status
-
-    def mode(self) -> list[Any]:
-        return termios.tcgetattr(self.fd)
 
 
 def test_terminal(cli: Cli) -> None:

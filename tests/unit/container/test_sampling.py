@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiocontainer import CgroupError, NotRunningError, SpecError
+from aiocontainer.cgroups.stats.values import CpuStats
+from aiocontainer.container.rates import RatesOfAll
 from aiocontainer.container.sampling import StatsStream
-from aiocontainer.container.stats import parse_net_dev
+from aiocontainer.container.stats import Stats, parse_net_dev
 from aiocontainer.network import InterfaceStats
 
 if TYPE_CHECKING:
@@ -175,3 +177,46 @@ async def test_an_interval_is_positive(interval_s: float) -> None:
     with pytest.raises(SpecError) as caught:
         make()
     assert caught.value.origin == "interval_s"
+
+
+# All containers -----------------------------------------------------------------------------------------
+
+
+def reading(id: str, second: float, cpu_s: float) -> Stats:
+    return Stats(id=id, time_ns=0, monotonic_ns=int(second * 1e9), cpu=CpuStats(total_ns=int(cpu_s * 1e9)))
+
+
+def test_rates_of_all_are_of_those_who_were_there_before() -> None:
+    batches = [
+        {"a": reading("a", 0, 1), "gone": reading("gone", 0, 1)},
+        {"a": reading("a", 2, 2), "new": reading("new", 2, 5)},
+        {"a": reading("a", 4, 2), "new": reading("new", 4, 9)},
+    ]
+
+    async def two() -> None:
+        at: list[float] = []
+
+        async def read() -> dict[str, Stats]:
+            at.append(asyncio.get_running_loop().time())
+            return batches.pop(0)
+
+        stream = RatesOfAll(2.0, read)
+        assert {id: each.cpu for id, each in (await anext(stream)).items()} == {"a": 0.5}
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await anext(stream)
+        assert {id: each.cpu for id, each in (await anext(stream)).items()} == {"a": 0, "new": 2}
+        assert [each - at[0] for each in at] == pytest.approx([0, 2, 4])
+        await asyncio.sleep(5)  # nobody asks: two moments pass
+        batches.append({})
+        assert await anext(stream) == {}
+        assert at[-1] - at[0] == pytest.approx(10)
+
+    with asyncio.Runner(loop_factory=Hourglass) as runner:
+        runner.run(two())
+
+
+@pytest.mark.parametrize("interval_s", [0, float("nan")])
+def test_an_interval_for_all_is_positive_too(interval_s: float) -> None:
+    with pytest.raises(SpecError):
+        RatesOfAll(interval_s, lambda: asyncio.sleep(0, {}))
