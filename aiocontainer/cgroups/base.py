@@ -225,6 +225,11 @@ class Hierarchical(ABC):
             emptying.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
+    def rest(self) -> None:
+        """Close the directories above, which are opened again when needed; the claim stays."""
+        for directory in self._all():
+            directory.rest()
+
     def close(self) -> None:
         """Give descriptors back, and the claim that `create` made."""
         for directory in self._all():

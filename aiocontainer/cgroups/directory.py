@@ -150,16 +150,22 @@ class Directory:
             raise ExistsError(self.path, what="cgroup in use") from exc
         self.claimed = True
 
+    def rest(self) -> None:
+        """Close the directory above; it is opened again when it is needed."""
+        if self._above is not None:
+            self._above.close()
+            self._above = None
+
     def close(self) -> None:
         """Give descriptors and the claim back; the directory can still be used."""
         if self.claimed:
             # Not by closing alone: a copy of the descriptor may have travelled.
             fcntl.flock(self.descriptor(), fcntl.LOCK_UN)
             self.claimed = False
-        for fd in (self._self, self._above):
-            if fd is not None:
-                fd.close()
-        self._self = self._above = None
+        if self._self is not None:
+            self._self.close()
+            self._self = None
+        self.rest()
 
     # Files ------------------------------------------------------------------------------------------
 

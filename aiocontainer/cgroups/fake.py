@@ -186,6 +186,9 @@ class FakeCgroup:
         if self._made:
             self.world.pop(self.path, None)
 
+    def rest(self) -> None:
+        """Do nothing: nothing is kept open."""
+
     def close(self) -> None:
         """Close nothing."""
 

@@ -129,5 +129,8 @@ class Cgroup(Protocol):
     def remove(self) -> None:
         """Kill what is in it and remove what we made; CgroupBusyError.  Can be called again."""
 
+    def rest(self) -> None:
+        """Close what is easily opened again, as most containers are left alone; the claim stays."""
+
     def close(self) -> None:
         """Give back descriptors, and the claim that `create` made.  It can still be used."""

@@ -113,6 +113,9 @@ class NoCgroup:
     def remove(self) -> None:
         """Remove nothing."""
 
+    def rest(self) -> None:
+        """Do nothing: nothing is kept open."""
+
     def close(self) -> None:
         """Close nothing."""
 

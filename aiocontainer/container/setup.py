@@ -341,6 +341,7 @@ class Setup:
             facts=self._facts(),
         )
         self._environment.store.save(self._id, state)
+        self._cgroup.rest()
         return state
 
     def _plan_options(self, *, overlay: bool, enter_cgroup: bool) -> Options:

@@ -234,7 +234,8 @@ class _Reader(pyinotify.Notifier):  # type: ignore[misc]
     """pyinotify's queue of events, read in portions that keep no loop waiting."""
 
     def __init__(self, manager: _Manager, changed: Callable[[Any], None]) -> None:
-        super().__init__(manager, default_proc_fun=changed)
+        super().__init__(manager)
+        self._changed = changed
 
     def read_events(self) -> None:
         """Read what one small buffer takes; names need not be UTF-8."""
@@ -248,6 +249,18 @@ class _Reader(pyinotify.Notifier):  # type: ignore[misc]
             at += _EVENT.size + size
             name = os.fsdecode(data[at - size : at].rstrip(b"\0"))
             self.append_event(pyinotify._RawEvent(number, mask, cookie, name))  # noqa: SLF001
+
+    def process_events(self) -> None:
+        """Hand over what was read.
+
+        pyinotify's own way remembers a minute of renames, to pair them, and goes through all of them each
+        time: with each container that is made or goes, every change would become dearer for everybody.
+        """
+        while self._eventq:
+            event = self._eventq.popleft()
+            if event.mask & pyinotify.IN_IGNORED:
+                self._watch_manager.del_watch(event.wd)
+            self._changed(event)
 
 
 def watch(

@@ -100,13 +100,15 @@ class Watcher:
             del self._monitors[monitor.id]
 
     async def arm(self, *, fresh: Monitor | None = None) -> None:
-        """Arm whatever somebody listens to; of a *fresh* container everything is news.
+        """Arm whatever somebody listens to, or a *fresh* container alone: of that everything is news.
 
         Raises what was in the way, after arming all that could be: UnsupportedError, CgroupError,
         WatchError.
         """
         async with self._arming:
-            targets = [each for each in self._monitors.values() if self._lacks(each)]
+            # Not all others again: a thousand that live would make each new one dearer.
+            concerned = self._monitors.values() if fresh is None else (fresh,)
+            targets = [each for each in concerned if self._lacks(each)]
             if targets:
                 await finish(lambda: self._arm(targets, fresh))
 
