@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CgroupError, ExistsError
 from ..plan.host import CgroupMode
 from .interface import CgroupBusyError
+from .parse import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -92,8 +93,10 @@ class FakeCgroup:
         files = {**self.files}
         for write in writes:
             if write.file in self.refused:
-                raise CgroupError(f"{self.path}/{write.file}", errno.EINVAL, value=write.value)
-            files[write.file] = write.value
+                raise CgroupError(
+                    f"{self.path}/{write.file}", errno.EINVAL, value=write.value, origin=write.origin
+                )
+            files[write.file] = written(write.file, files.get(write.file, ""), write.value)
         self.files = files
 
         def undo() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["parse_keyed", "parse_pids", "restoring"]
+__all__ = ["parse_keyed", "parse_pids", "restoring", "written"]
 
 _BY_KEY: Final[Mapping[str, str]] = {
     "blkio.throttle.read_bps_device": "0",
@@ -58,3 +58,27 @@ def restoring(file: str, value: str, text: bytes) -> tuple[str, ...]:
         if line.partition(" ")[0] == key:
             return (line,)
     return (f"{key} {_BY_KEY[file]}",)
+
+
+def written(file: str, text: str, value: str) -> str:
+    """Return what a file that held *text* holds once *value* was written, as the kernel would show it."""
+    if file not in _BY_KEY:
+        return value
+    lines = dict(line.split(" ", 1) for line in text.splitlines())
+    if _BY_KEY[file] == "default":
+        lines = {"default": _WEIGHT, **lines}
+    key, _, given = value.rpartition(" ") if _BY_KEY[file] == "default" else value.partition(" ")
+    lines[key or "default"] = _settings(file, lines.get(key, ""), given)
+    return "\n".join(f"{key} {held}" for key, held in lines.items() if held != _BY_KEY[file])
+
+
+_WEIGHT: Final = "100"
+"""Of a device that no line is about."""
+
+
+def _settings(file: str, held: str, given: str) -> str:
+    """Put "name=value" words in the place of those of the same names; any other value takes it all."""
+    if "=" not in given:
+        return given
+    names = (each.split("=") for words in (_BY_KEY[file], held, given) for each in words.split())
+    return " ".join(f"{name}={value}" for name, value in dict(names).items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .environment import Environment
 
 __all__ = ["Update", "current_resources", "read_resources"]
+
+_DEVICES: Final = "$.devices"
+"""The address of device rules in the document of an update."""
 
 
 def read_resources(source: Resources | Mapping[str, object] | bytes | str) -> Resources:
@@ -93,28 +96,29 @@ class Update:
         try:
             self._undo.callback(self._cgroup.set_limits(writes))
             if asked.devices is not None:
-                self._replace_devices(asked, current)
+                self._replace_devices(asked, current, by_manager=by_manager)
             if lines and self._state.resctrl is not None:
                 self._undo.callback(resctrl.change(self._state.resctrl, lines))
         except BaseException:
             self.undo()
             raise
 
-    def _replace_devices(self, asked: Resources, current: Resources) -> None:
+    def _replace_devices(self, asked: Resources, current: Resources, *, by_manager: bool) -> None:
         host = self._environment.host
         if not host.privileged:
-            raise UnsupportedError("device rules", needs="root", origin="$.devices")
+            raise UnsupportedError("device rules", needs="root", origin=_DEVICES)
         mode = self._cgroup.mode
-        before, after = (
-            device_rules(Linux(resources=each), v1=mode is CgroupMode.V1) for each in (current, asked)
-        )
+        v1 = mode is CgroupMode.V1
+        before = device_rules(Linux(resources=current), v1=v1)
+        after = device_rules(Linux(resources=asked), v1=v1, origin=_DEVICES)
         programs = [device_filter(rules) if mode is CgroupMode.V2 else b"" for rules in (before, after)]
         self._undo.callback(self._cgroup.set_devices, before, programs[0])
         self._cgroup.set_devices(after, programs[1])
-        if self.properties or self._state.cgroup.unit is not None:
-            from ..plan.unit_resources import device_properties
+        if by_manager:
+            from ..plan.unit_resources import device_properties, device_warnings
 
-            self.properties = [*self.properties, *device_properties(after, host)]
+            self.properties = [*self.properties, *device_properties(after, host, _DEVICES)]
+            self.warnings = [*self.warnings, *device_warnings(after, host, _DEVICES)]
 
     def undo(self) -> None:
         """Set everything back, the last first."""

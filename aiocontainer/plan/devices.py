@@ -71,28 +71,28 @@ DEFAULT_RULES: Final = (
 )
 
 
-def device_rules(linux: Linux, *, v1: bool) -> tuple[DeviceRule, ...]:
-    """Return all rules that hold for the container, in order.
+def device_rules(linux: Linux, *, v1: bool, origin: str = ORIGIN) -> tuple[DeviceRule, ...]:
+    """Return all rules that hold for the container, in order; *origin* is the address of those it says.
 
     For v1 they come in the only form that its files can express: everything denied or allowed
     first, then exceptions that do not contradict each other.
     """
     rules = linux.resources.devices if linux.resources is not None else ()
-    return _device_rules(tuple(rules or ()), v1)
+    return _device_rules(tuple(rules or ()), v1, origin)
 
 
 @lru_cache(maxsize=32)  # most containers have the same few
-def _device_rules(rules: tuple[SpecRule, ...], v1: bool) -> tuple[DeviceRule, ...]:
-    placed = [(rule, f"{ORIGIN}[{index}]") for index, each in enumerate(rules) for rule in _read(each, index)]
-    placed += [(rule, ORIGIN) for rule in DEFAULT_RULES]
+def _device_rules(rules: tuple[SpecRule, ...], v1: bool, origin: str) -> tuple[DeviceRule, ...]:
+    places = [f"{origin}[{index}]" for index in range(len(rules))]
+    placed = [(rule, place) for each, place in zip(rules, places, strict=True) for rule in _read(each, place)]
+    placed += [(rule, origin) for rule in DEFAULT_RULES]
     if v1:
         return tuple(_exceptions(placed))
     return tuple(rule for rule, _ in placed)
 
 
-def _read(rule: SpecRule, index: int) -> Iterator[DeviceRule]:
+def _read(rule: SpecRule, origin: str) -> Iterator[DeviceRule]:
     """Yield a rule of the specification; "all types" with a number or an access means both types."""
-    origin = f"{ORIGIN}[{index}]"
     major, minor = _number(rule.major), _number(rule.minor)
     if not rule.access:
         raise SpecError("names no access; of r, w and m", origin=f"{origin}.access")

@@ -283,7 +283,9 @@ _DEVICE_LINES: Final[dict[str, Callable[[CgroupWrite], Iterator[UnitProperty]]]]
 _DEVICES: Final = "$.linux.resources.devices"
 
 
-def device_properties(rules: Sequence[DeviceRule] | None, host: Host) -> Iterator[UnitProperty]:
+def device_properties(
+    rules: Sequence[DeviceRule] | None, host: Host, origin: str = _DEVICES
+) -> Iterator[UnitProperty]:
     """Yield the manager's own filter, which must not be stricter than ours, and is laxer where it has to be.
 
     Both filters of v2 have to agree, so ours decides in the end; in v1 there is one list for both,
@@ -292,17 +294,17 @@ def device_properties(rules: Sequence[DeviceRule] | None, host: Host) -> Iterato
     if rules is None:
         return
     entries = _allowed(rules, host)
-    yield UnitProperty("DevicePolicy", "s", "auto" if entries is None else "strict", _DEVICES)
-    yield UnitProperty("DeviceAllow", "a(ss)", [], _DEVICES)  # first take back what there is
+    yield UnitProperty("DevicePolicy", "s", "auto" if entries is None else "strict", origin)
+    yield UnitProperty("DeviceAllow", "a(ss)", [], origin)  # first take back what there is
     if entries:
-        yield UnitProperty("DeviceAllow", "a(ss)", list(entries.items()), _DEVICES)
+        yield UnitProperty("DeviceAllow", "a(ss)", list(entries.items()), origin)
 
 
-def device_warnings(rules: Sequence[DeviceRule] | None, host: Host) -> Iterator[str]:
+def device_warnings(rules: Sequence[DeviceRule] | None, host: Host, origin: str = _DEVICES) -> Iterator[str]:
     """Tell of devices that are allowed, and that the manager takes away again when it writes its own list."""
     for rule in rules or ():
         if rule.allow and rule.type != "a" and not _entry(rule, host):
-            yield f"{_DEVICES}: {rule}: not expressible as DeviceAllow, kept in the cgroup alone"
+            yield f"{origin}: {rule}: not expressible as DeviceAllow, kept in the cgroup alone"
 
 
 def _allowed(rules: Iterable[DeviceRule], host: Host) -> dict[str, str] | None:

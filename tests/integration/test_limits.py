@@ -5,7 +5,6 @@ Run on a machine with v1 and again with a pure cgroup2; only cgroups of the test
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import signal
@@ -14,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
+from support import limit_cases
 from support.cgroups import passed_on_as_before, process
+from support.limit_cases import CASES, MIB, Case, disk, expected, held
 
 from aiocontainer.errors import CgroupError, SpecError, UnsupportedError
-from aiocontainer.plan.limits import cgroup_limits
+from aiocontainer.plan.limits import cgroup_limits, limit_warnings
 from aiocontainer.plan.plan import CgroupWrite, UsageBelow
 from aiocontainer.probe import probe
 from aiocontainer.spec import decode_resources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from aiocontainer.cgroups import Cgroup
     from aiocontainer.plan.host import Host
@@ -31,26 +32,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs("root")
 
-MIB = 2**20
 CPUS = "0"
-
-
-def disk() -> str:
-    """Numbers of a block device of the machine."""
-    names = sorted(glob.glob("/sys/block/[sv]d*/dev")) or sorted(glob.glob("/sys/block/*/dev"))
-    with open(names[0]) as file:
-        return file.read().strip()
 
 
 def numbers(**members: Any) -> dict[str, Any]:
     major, minor = map(int, disk().split(":"))
     return {"major": major, "minor": minor, **members}
-
-
-def throttled(*rates: int) -> dict[str, Any]:
-    names = ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS")
-    limits = {f"throttle{name}Device": [numbers(rate=rate)] for name, rate in zip(names, rates, strict=True)}
-    return {"blockIO": limits}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +46,7 @@ def _as_it_was() -> Iterator[None]:
         yield
 
 
-def resources(members: dict[str, Any]) -> Resources:
+def resources(members: Mapping[str, Any]) -> Resources:
     return decode_resources(json.dumps(members).encode())
 
 
@@ -87,223 +74,45 @@ def read(cgroup: Cgroup, file: str) -> str:
         return text.read().strip()
 
 
-# controller in v1, in v2; what is asked first and then; by v1's and v2's file: what it holds after both
-Held = dict[str, tuple[str, str]]
-FIELDS: tuple[tuple[str, str, dict[str, Any], dict[str, Any], Held, Held], ...] = (
-    (
-        "pids",
-        "pids",
-        {"pids": {"limit": 7}},
-        {"pids": {"limit": -1}},
-        {"pids.max": ("7", "max")},
-        {"pids.max": ("7", "max")},
-    ),
-    (
-        "memory",
-        "memory",
-        {"memory": {"limit": 64 * MIB, "swap": 128 * MIB, "reservation": 32 * MIB}},
-        {"memory": {"limit": 256 * MIB, "swap": 256 * MIB, "reservation": -1}},
-        {
-            "memory.limit_in_bytes": (f"{64 * MIB}", f"{256 * MIB}"),
-            "memory.memsw.limit_in_bytes": (f"{128 * MIB}", f"{256 * MIB}"),
-            "memory.soft_limit_in_bytes": (f"{32 * MIB}", "9223372036854771712"),
-        },
-        {
-            "memory.max": (f"{64 * MIB}", f"{256 * MIB}"),
-            "memory.swap.max": (f"{64 * MIB}", "0"),
-            "memory.low": (f"{32 * MIB}", "max"),
-        },
-    ),
-    (
-        "memory",
-        "memory",
-        {"memory": {"limit": 64 * MIB, "swap": 64 * MIB}},
-        {"memory": {"limit": 32 * MIB, "swap": 48 * MIB}},
-        {
-            "memory.limit_in_bytes": (f"{64 * MIB}", f"{32 * MIB}"),
-            "memory.memsw.limit_in_bytes": (f"{64 * MIB}", f"{48 * MIB}"),
-        },
-        {"memory.max": (f"{64 * MIB}", f"{32 * MIB}"), "memory.swap.max": ("0", f"{16 * MIB}")},
-    ),
-    (
-        "memory",
-        "memory",
-        {"memory": {"limit": 64 * MIB, "swap": 128 * MIB}},
-        {"memory": {"limit": -1}},
-        {
-            "memory.limit_in_bytes": (f"{64 * MIB}", "9223372036854771712"),
-            "memory.memsw.limit_in_bytes": (f"{128 * MIB}", "9223372036854771712"),
-        },
-        {"memory.max": (f"{64 * MIB}", "max"), "memory.swap.max": (f"{64 * MIB}", "max")},
-    ),
-    (
-        "cpu",
-        "cpu",
-        {"cpu": {"shares": 512}},
-        {"cpu": {"shares": 2048}},
-        {"cpu.shares": ("512", "2048")},
-        {"cpu.weight": ("59", "174")},
-    ),
-    (
-        "cpu",
-        "cpu",
-        {"cpu": {"quota": 20000, "period": 50000, "burst": 10000}},
-        {"cpu": {"quota": 90000, "burst": 80000}},
-        {
-            "cpu.cfs_period_us": ("50000", "50000"),
-            "cpu.cfs_quota_us": ("20000", "90000"),
-            "cpu.cfs_burst_us": ("10000", "80000"),
-        },
-        {"cpu.max": ("20000 50000", "90000 50000"), "cpu.max.burst": ("10000", "80000")},
-    ),
-    (
-        "cpu",
-        "cpu",
-        {"cpu": {"quota": 90000, "burst": 80000}},
-        {"cpu": {"quota": 20000, "burst": 10000, "period": 200000}},
-        {
-            "cpu.cfs_period_us": ("100000", "200000"),
-            "cpu.cfs_quota_us": ("90000", "20000"),
-            "cpu.cfs_burst_us": ("80000", "10000"),
-        },
-        {"cpu.max": ("90000 100000", "20000 200000"), "cpu.max.burst": ("80000", "10000")},
-    ),
-    (
-        "cpu",
-        "cpu",
-        {"cpu": {"quota": 20000, "period": 50000}},
-        {"cpu": {"period": 100000}},
-        {"cpu.cfs_period_us": ("50000", "100000"), "cpu.cfs_quota_us": ("20000", "20000")},
-        {"cpu.max": ("20000 50000", "20000 100000")},
-    ),
-    (
-        "cpu",
-        "cpu",
-        {"cpu": {"idle": 1, "shares": 100}},
-        {"cpu": {"idle": 0, "shares": 2048}},
-        {"cpu.idle": ("1", "0"), "cpu.shares": ("3", "2048")},
-        {"cpu.idle": ("1", "0")},
-    ),
-    (
-        "cpuset",
-        "cpuset",
-        {"cpu": {"cpus": CPUS, "mems": "0"}},
-        {"cpu": {"cpus": CPUS}},
-        {"cpuset.cpus": (CPUS, CPUS), "cpuset.mems": ("0", "0")},
-        {"cpuset.cpus": (CPUS, CPUS), "cpuset.mems": ("0", "0")},
-    ),
-    (
-        "blkio",
-        "io",
-        throttled(MIB, 2 * MIB, 8, 9),
-        throttled(0, 3 * MIB, 0, 7),
-        {
-            "blkio.throttle.read_bps_device": (f"{disk()} {MIB}", ""),
-            "blkio.throttle.write_bps_device": (f"{disk()} {2 * MIB}", f"{disk()} {3 * MIB}"),
-            "blkio.throttle.read_iops_device": (f"{disk()} 8", ""),
-            "blkio.throttle.write_iops_device": (f"{disk()} 9", f"{disk()} 7"),
-        },
-        {
-            "io.max": (
-                f"{disk()} rbps={MIB} wbps={2 * MIB} riops=8 wiops=9",
-                f"{disk()} rbps=max wbps={3 * MIB} riops=max wiops=7",
-            )
-        },
-    ),
-    (
-        "hugetlb",
-        "hugetlb",
-        {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]},
-        {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]},
-        {
-            "hugetlb.2MB.limit_in_bytes": (f"{4 * MIB}", "0"),
-            "hugetlb.2MB.rsvd.limit_in_bytes": (f"{4 * MIB}", "0"),
-        },
-        {"hugetlb.2MB.max": (f"{4 * MIB}", "0"), "hugetlb.2MB.rsvd.max": (f"{4 * MIB}", "0")},
-    ),
-)
-
-
-def assert_held(cgroup: Cgroup, held: Held, turn: int) -> None:
-    expected = {file: values[turn] for file, values in held.items()}
-    assert {file: read(cgroup, file) for file in held} == expected
-
-
 @pytest.mark.proves(
     "$.linux.resources.pids.limit",
     "$.linux.resources.memory.limit",
     "$.linux.resources.memory.swap",
     "$.linux.resources.memory.reservation",
-    "$.linux.resources.cpu.shares",
-    "$.linux.resources.cpu.quota",
-    "$.linux.resources.cpu.period",
-    "$.linux.resources.cpu.burst",
-    "$.linux.resources.cpu.idle",
-    "$.linux.resources.cpu.cpus",
-    "$.linux.resources.cpu.mems",
-    "$.linux.resources.blockIO.throttleReadBpsDevice[].major",
-    "$.linux.resources.blockIO.throttleReadBpsDevice[].minor",
-    "$.linux.resources.blockIO.throttleReadBpsDevice[].rate",
-    "$.linux.resources.blockIO.throttleWriteBpsDevice[].major",
-    "$.linux.resources.blockIO.throttleWriteBpsDevice[].minor",
-    "$.linux.resources.blockIO.throttleWriteBpsDevice[].rate",
-    "$.linux.resources.blockIO.throttleReadIOPSDevice[].major",
-    "$.linux.resources.blockIO.throttleReadIOPSDevice[].minor",
-    "$.linux.resources.blockIO.throttleReadIOPSDevice[].rate",
-    "$.linux.resources.blockIO.throttleWriteIOPSDevice[].major",
-    "$.linux.resources.blockIO.throttleWriteIOPSDevice[].minor",
-    "$.linux.resources.blockIO.throttleWriteIOPSDevice[].rate",
-    "$.linux.resources.hugepageLimits[].pageSize",
-    "$.linux.resources.hugepageLimits[].limit",
-)
-@pytest.mark.parametrize("row", FIELDS, ids=lambda row: f"{row[0]}-{'-'.join(row[5])}")
-def test_set_read_back_changed_read_back(cgroup: Cgroup, kind: str, row: Any) -> None:
-    in_v1, in_v2, first, then, v1, v2 = row
-    machine = host(kind)
-    has_v1 = any(in_v1 in key.split(",") for key in cgroup.paths)
-    if not has_v1 and in_v2 not in machine.cgroup_controllers:
-        pytest.skip(f"needs the {in_v2} controller")
-    held = v1 if has_v1 else v2
-    with process(cgroup):
-        current = resources(first)
-        cgroup.set_limits(cgroup_limits(current, machine, "$"))
-        assert_held(cgroup, held, 0)
-        cgroup.set_limits(cgroup_limits(resources(then), machine, "$", current))
-        assert_held(cgroup, held, 1)
-
-
-V1_ONLY: tuple[tuple[dict[str, Any], Held], ...] = (
-    ({"memory": {"swappiness": 10}}, {"memory.swappiness": ("10", "60")}),
-    ({"blockIO": {"weight": 500}}, {"blkio.bfq.weight": ("500", "100")}),
-    ({"cpu": {"realtimeRuntime": 1000, "realtimePeriod": 500000}}, {"cpu.rt_runtime_us": ("1000", "0")}),
-)
-
-
-@pytest.mark.proves(
     "$.linux.resources.memory.swappiness",
+    "$.linux.resources.memory.disableOOMKiller",
+    "$.linux.resources.cpu.*",
     "$.linux.resources.blockIO.weight",
-    "$.linux.resources.cpu.realtimeRuntime",
-    "$.linux.resources.cpu.realtimePeriod",
+    "$.linux.resources.blockIO.throttleReadBpsDevice[].*",
+    "$.linux.resources.blockIO.throttleWriteBpsDevice[].*",
+    "$.linux.resources.blockIO.throttleReadIOPSDevice[].*",
+    "$.linux.resources.blockIO.throttleWriteIOPSDevice[].*",
+    "$.linux.resources.hugepageLimits[].*",
 )
-@pytest.mark.needs("cgroup1")
-@pytest.mark.parametrize(("members", "held"), V1_ONLY, ids=lambda value: str(value)[:40])
-@pytest.mark.parametrize("kind", ["v1"])
-def test_v1_alone(cgroup: Cgroup, kind: str, members: dict[str, Any], held: Held) -> None:
-    if find(cgroup, *held) is None:
-        pytest.skip(f"needs {', '.join(held)}")
-    assert_held(cgroup, held, 1)
-    cgroup.set_limits(cgroup_limits(resources(members), host(kind), "$"))
-    assert_held(cgroup, held, 0)
-
-
-@pytest.mark.proves("$.linux.resources.memory.disableOOMKiller")
-@pytest.mark.needs("cgroup1")
-@pytest.mark.parametrize("kind", ["v1"])
-def test_the_killer_for_want_of_memory_is_switched_off_and_on(cgroup: Cgroup, kind: str) -> None:
-    for disable in (True, False):
-        members = {"memory": {"disableOOMKiller": disable}}
-        cgroup.set_limits(cgroup_limits(resources(members), host(kind), "$"))
-        assert f"oom_kill_disable {int(disable)}" in read(cgroup, "memory.oom_control")
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_set_read_back_changed_read_back(cgroup: Cgroup, kind: str, case: Case) -> None:
+    machine = host(kind)
+    answer = limit_cases.answer(case, machine)
+    if answer.refused == "$":
+        pytest.skip("needs its controller")
+    with process(cgroup):
+        current = resources(case.first)
+        try:
+            cgroup.set_limits(cgroup_limits(current, machine, "$"))
+            refusal: UnsupportedError | CgroupError | None = None
+        except (UnsupportedError, CgroupError) as exc:
+            refusal = exc
+        if refusal is not None:
+            assert limit_cases.is_right(case, answer, refusal)
+            return
+        assert not answer.refused
+        found = held(cgroup.paths.values(), answer.held)
+        assert bool(found) == bool(answer.held)
+        assert found == expected(answer, found, 0)
+        assert answer.told in " ".join(limit_warnings(current, machine, "$"))
+        cgroup.set_limits(cgroup_limits(resources(case.then), machine, "$", current))
+        found = held(cgroup.paths.values(), answer.held)
+        assert found == expected(answer, found, 1)
 
 
 # What is refused

@@ -155,6 +155,21 @@ def test_devices_are_left_alone_unless_there_are_rules() -> None:
     assert world.cgroup.devices
 
 
+def test_device_rules_are_refused_where_the_document_has_them() -> None:
+    rules = (DeviceRule(allow=True, access="rwm"), DeviceRule(allow=True, type="c"))
+    with pytest.raises(SpecError) as caught:
+        World().update(Resources(devices=rules)).begin(LOCK, by_manager=False)
+    assert caught.value.origin == "$.devices[1].access"
+
+
+def test_properties_for_devices_say_where_they_come_from() -> None:
+    old = replace(HOST, systemd=239)
+    rules = (DeviceRule(allow=False, access="rwm"), DeviceRule(allow=True, type="c", minor=3, access="r"))
+    update = World(old).done(Resources(devices=rules), by_manager=True)
+    assert {each.origin for each in update.properties} == {"$.devices"}
+    assert [each for each in update.warnings if each.startswith("$.devices: ")] == list(update.warnings)
+
+
 def test_an_ordinary_user_has_no_say_over_devices() -> None:
     world = World(replace(HOST, euid=1000))
     with pytest.raises(UnsupportedError) as caught:
