@@ -8,6 +8,8 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
+from distutils.command.build_scripts import build_scripts  # isort: skip  # of setuptools, once that is imported
+
 sys.path.insert(0, str(Path(__file__).parent / "_native"))
 
 import build as native
@@ -34,8 +36,18 @@ class BuildNative(build_ext):
         return Path(self.get_ext_fullpath(native.MODULE)).with_name(native.HELPER.name)
 
 
+class BuildCommand(build_scripts):
+    """Build the command beside the script that it starts."""
+
+    def run(self) -> None:
+        """Do both."""
+        super().run()
+        native.build_launcher(Path(self.build_dir, "aiocontainer"))
+
+
 setup(
     cffi_modules=["_native/build.py:ffi_builder"],
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "build_scripts": BuildCommand},
+    scripts=["_native/launch/aiocontainer-start"],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 MODULE = "aiocontainer.native._lib"
 HELPER = Path("aiocontainer/native/aiocontainer-helper")
+LAUNCHER = HERE / "launch" / "launcher.c"
 LIBRARY = Path("aiocontainer/native/_lib.abi3.so")  # cffi keeps to the limited API
 DIGEST_HEADER = "helper_digest.h"
 
@@ -84,6 +85,13 @@ def build_helper(target: Path, *, strict: bool = False, extra: list[str] | None 
     target.parent.mkdir(parents=True, exist_ok=True)
     flags = [*compile_flags(strict=strict), "-fPIE", *(extra or [])]
     subprocess.run([*compiler(), *flags, *helper_sources(), *LINKING, "-o", str(target)], check=True)
+    target.chmod(0o755)
+
+
+def build_launcher(target: Path) -> None:
+    """Compile and link the command itself to *target*; static, because it only starts another program."""
+    flags = [*compile_flags(strict=False), "-fPIE"]
+    subprocess.run([*compiler(), *flags, str(LAUNCHER), *LINKING, "-o", str(target)], check=True)
     target.chmod(0o755)
 
 

@@ -5,10 +5,10 @@ Names are loaded when they are first used, so that importing the package costs n
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
-
+TYPE_CHECKING = False  # `typing` takes longer to import than most commands run
 if TYPE_CHECKING:
+    from typing import Final
+
     from ._features import features
     from .cgroups.stats.values import StatsMask
     from .console import Pty
@@ -228,6 +228,8 @@ _HOMES: Final = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
     globals()[name] = value
     return value

@@ -7,10 +7,11 @@ catch for the same event, so ``except OSError`` and ``except LookupError`` keep 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
 
+TYPE_CHECKING = False  # `typing` takes longer to import than most commands run
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
 __all__ = [
     "BootstrapError",
@@ -38,13 +39,15 @@ __all__ = [
 ]
 
 
-class Addressed(Protocol):
-    """What a failed step shows of itself: where it was asked for, and what it does."""
+if TYPE_CHECKING:
 
-    @property
-    def origin(self) -> str: ...
+    class Addressed(Protocol):
+        """What a failed step shows of itself: where it was asked for, and what it does."""
 
-    def advice(self, errno: int, /) -> str: ...
+        @property
+        def origin(self) -> str: ...
+
+        def advice(self, errno: int, /) -> str: ...
 
 
 class ContainerError(Exception):

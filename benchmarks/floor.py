@@ -43,7 +43,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Floor(msgspec.Struct, frozen=True):
-    """The program, and a root file system that holds `/true` and the mount points."""
+    """The program, and a root file system that holds `/true`, `/pause` and the mount points."""
 
     program: str
     rootfs: str
@@ -66,7 +66,8 @@ def compiled() -> Iterator[Floor]:
         rootfs = Path(work, "rootfs")
         for name in ("proc", "dev", "sys"):
             (rootfs / name).mkdir(parents=True)
-        compile_c("true.c", rootfs / "true", "-nostdlib")
+        for name in ("true", "pause"):
+            compile_c(f"{name}.c", rootfs / name, "-nostdlib")
         compile_c("floor.c", Path(work, "floor"))
         yield Floor(program=f"{work}/floor", rootfs=str(rootfs))
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
 from .arguments import Invocation, UsageError, parse
 from .descriptors import missing_descriptor
 from .report import Report
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import NoReturn
 
 __all__ = ["execute", "main"]
 
 FAILURE = 1
+
+# Numbers that Linux never changes: the `signal` module takes longer to import than `state` to run.
+_SIGINT, _SIGPIPE = 2, 13
 
 
 def main() -> NoReturn:
@@ -31,7 +34,7 @@ def main() -> NoReturn:
             if stream is not None:  # closed when we were started
                 stream.flush()
     except BrokenPipeError:
-        status = 128 + signal.SIGPIPE
+        status = 128 + _SIGPIPE
     os._exit(status)
 
 
@@ -87,7 +90,7 @@ def _run(call: Invocation) -> int:
         report.error(str(exc))
         return FAILURE
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 128 + _SIGINT
     except Exception as exc:  # noqa: BLE001 - the border of the program: nothing is above us
         report.error(_sentence(exc))
         if call.program.debug:
@@ -101,15 +104,14 @@ def _run(call: Invocation) -> int:
 
 def _function(place: str) -> Callable[[Invocation], int]:
     """Import what one command needs, and nothing else."""
-    from importlib import import_module
-
     module, _, name = place.partition(":")
-    function: Callable[[Invocation], int] = getattr(import_module(f".{module}", __name__), name)
+    # Not by `importlib`, of which nothing is loaded yet.
+    function: Callable[[Invocation], int] = getattr(__import__(f"{__name__}.{module}", fromlist=[name]), name)
     return function
 
 
 def _sentence(exc: Exception) -> str:
-    from aiocontainer import ContainerError
+    from aiocontainer.errors import ContainerError
 
     if isinstance(exc, (ContainerError, OSError)):
         return str(exc)

@@ -1,48 +1,69 @@
-"""From the words of the command line to values: argparse parsers made from the table."""
+"""From the words of the command line to values, by the table.
+
+No argparse, and nothing of `typing`: importing either takes longer than most commands.
+"""
 
 from __future__ import annotations
 
-import re
-from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
-
 from .table import COMMANDS, GLOBAL_OPTIONS, PROGRAM, Command, Option
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
-__all__ = ["Invocation", "UsageError", "parse"]
+__all__ = ["Invocation", "Namespace", "UsageError", "parse"]
+
+# What strconv.ParseBool of Go takes, and so runc behind "=".
+_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+
+_DIGITS = frozenset("0123456789")
 
 
 class UsageError(Exception):
     """The command line cannot be understood."""
 
 
-class Invocation(NamedTuple):
+class Namespace:
+    """Values of options, each under the option's long name with "_" for "-"."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+class Invocation:
     """A command line, understood; `command` is None where only global options were given."""
 
-    program: Namespace  # the global options
-    command: Command | None
-    options: Namespace  # the command's
-    operands: list[str]
-    separator: int | None = None  # how many operands stood before "--"
+    __slots__ = ("command", "operands", "options", "program", "separator")
 
-
-class _Parser(ArgumentParser):
-    """argparse without an exit of its own: an error is one line, and its status is ours to choose."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+    def __init__(
+        self,
+        program: Namespace,
+        command: Command | None,
+        options: Namespace,
+        operands: list[str],
+        separator: int | None = None,
+    ) -> None:
+        """Take the values of global options, and the command's; *separator*: operands before "--"."""
+        self.program: Namespace = program
+        self.command: Command | None = command
+        self.options: Namespace = options
+        self.operands: list[str] = operands
+        self.separator: int | None = separator
 
 
 def parse(words: Sequence[str]) -> Invocation:
     """Understand the *words* after the program's name; raises UsageError."""
-    here = _first_operand(words, GLOBAL_OPTIONS)
-    program = _parser(GLOBAL_OPTIONS).parse_args(words[:here])
-    if here == len(words):
-        return Invocation(program, None, Namespace(), [])
-    command = _command(words[here])
-    options, operands, separator = _parse_command(command, words[here + 1 :])
+    values, rest = _read(GLOBAL_OPTIONS, words, "", until_operand=True)
+    program = Namespace(values)
+    if not rest:
+        return Invocation(program, None, Namespace({}), [])
+    command = _command(rest[0])
+    options, operands, separator = _parse_command(command, rest[1:])
     if not options.help:
         _check_count(command, operands)
     return Invocation(program, command, options, operands, separator)
@@ -57,66 +78,102 @@ def _command(name: str) -> Command:
 
 def _parse_command(command: Command, words: Sequence[str]) -> tuple[Namespace, list[str], int | None]:
     """Options may stand between operands, as in runc, unless the first operand ends them."""
-    parser = _parser(command.options)
-    if command.ends_options:
-        here = _first_operand(words, command.options)
-        return parser.parse_args(words[:here]), *_without_separator(words[here:])
-    parser.add_argument("operands", nargs="*")
-    options = parser.parse_intermixed_args(words)
-    return options, options.operands, None
+    values, rest = _read(command.options, words, f"{command.name} ", until_operand=command.ends_options)
+    operands, separator = _without_separator(rest) if command.ends_options else (rest, None)
+    return Namespace(values), operands, separator
 
 
-def _without_separator(words: Sequence[str]) -> tuple[list[str], int | None]:
+def _without_separator(words: list[str]) -> tuple[list[str], int | None]:
     """Take out one "--", which may stand before the container's id or behind it."""
     for place in (0, 1):
         if words[place : place + 1] == ["--"]:
             return [*words[:place], *words[place + 1 :]], place
-    return list(words), None
+    return words, None
 
 
-def _first_operand(words: Sequence[str], options: Sequence[Option]) -> int:
-    """Index of the first word that is neither an option nor the value of one; "--" counts as such.
+def _read(
+    options: Sequence[Option], words: Sequence[str], command: str, *, until_operand: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Read options up to "--", or with *until_operand* up to what is none; returns values and the rest."""
+    known = {name: option for option in options for name in option.names}
+    values = {_key(option): _default(option) for option in options}
+    operands: list[str] = []
+    todo = list(reversed(words))
+    while todo:
+        word = todo.pop()
+        if len(word) > 1 and word[0] == "-" and word != "--":
+            _take(known, values, word, todo, command)
+        elif until_operand:
+            return values, [word, *reversed(todo)]
+        elif word == "--":
+            return values, [*operands, *reversed(todo)]
+        else:
+            operands.append(word)
+    return values, operands
 
-    Not left to argparse, whose versions differ in what they make of "--".
-    """
-    with_value = {name for option in options if option.value for name in option.names}
-    here = 0
-    while here < len(words) and words[here].startswith("-") and words[here] not in ("-", "--"):
-        here += 2 if words[here] in with_value else 1
-    return min(here, len(words))
+
+def _key(option: Option) -> str:
+    return option.names[0][2:].replace("-", "_")
 
 
-def _parser(options: Sequence[Option]) -> ArgumentParser:
-    parser = _Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
-    for option in options:
-        _add(parser, option)
-    return parser
+def _default(option: Option) -> Any:
+    if option.repeat:
+        return []
+    if option.number:
+        return 0
+    return option.default if option.value else False
 
 
-def _add(parser: ArgumentParser, option: Option) -> None:
+def _take(known: dict[str, Option], values: dict[str, Any], word: str, todo: list[str], command: str) -> None:
+    """Take one option, and its value from *todo* unless it is joined to it."""
+    name, equals, joined = word.partition("=")
+    option = known.get(name) or known.get(f"-{name}")  # Go programs take one dash for two
+    if option is None:
+        option, joined = _of_cluster(known, word, todo)
+        if option is None:
+            raise UsageError(f"unknown option {word}; see '{PROGRAM} {command}--help'")
+        name, equals = word[:2], joined
     if not option.value:
-        parser.add_argument(*option.names, action="store_true")
+        values[_key(option)] = _switch(name, joined) if equals else True
         return
-    parser.add_argument(
-        *option.names,
-        action="append" if option.repeat else "store",
-        type=_decimal if option.number else str,
-        choices=option.choices or None,
-        default=[] if option.repeat else 0 if option.number else option.default,
-    )
+    if not equals and not todo:
+        raise UsageError(f"option {name} needs a value: {option.value}")
+    value = _value(option, name, joined if equals else todo.pop())
+    if option.repeat:
+        values[_key(option)].append(value)
+    else:
+        values[_key(option)] = value
 
 
-def _decimal(text: str) -> int:
-    """ASCII digits only: int() also takes "1_0", " 1" and the digits of other scripts."""
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise ValueError(text)
-    return int(text)
+def _of_cluster(known: dict[str, Option], word: str, todo: list[str]) -> tuple[Option | None, str]:
+    """Take the first of several short options in one word, "-td"; the rest is its value, or goes back."""
+    option, rest = known.get(word[:2]), word[2:]
+    if option is None or option.value:
+        return option, rest
+    if f"-{rest[0]}" not in known:
+        return None, ""
+    todo.append(f"-{rest}")
+    return option, ""
 
 
-_decimal.__name__ = "number"  # argparse: "invalid number value: '1_0'"
+def _switch(name: str, text: str) -> bool:
+    if text not in _TRUE | _FALSE:
+        raise UsageError(f"option {name}: {text!r} is neither true nor false")
+    return text in _TRUE
+
+
+def _value(option: Option, name: str, text: str) -> str | int:
+    if option.number:
+        # ASCII digits only: int() also takes "1_0", " 1" and the digits of other scripts.
+        if not 0 < len(text) < 10 or not _DIGITS.issuperset(text):
+            raise UsageError(f"option {name}: {text!r} is not a number")
+        return int(text)
+    if option.choices and text not in option.choices:
+        raise UsageError(f"option {name}: {text!r} is none of {', '.join(option.choices)}")
+    return text
 
 
 def _check_count(command: Command, operands: Sequence[str]) -> None:
     least, most = command.operands
     if len(operands) < least or (most is not None and len(operands) > most):
-        raise UsageError(f"usage: {PROGRAM} {command.name} {command.usage}")
+        raise UsageError(f"usage: {PROGRAM} {command.name} {command.usage}".rstrip())

@@ -11,8 +11,9 @@ from aiocontainer import Runtime, UnsupportedError
 from .signals import catch
 
 if TYPE_CHECKING:
-    from argparse import Namespace
     from collections.abc import Awaitable, Callable
+
+    from .arguments import Namespace
 
 __all__ = ["drive", "manager"]
 

@@ -13,12 +13,10 @@ from .foreground import Signals, catch_signals, stand_in
 from .handover import send_pidfd, write_pid_file
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from aiocontainer import Process, Runtime
     from aiocontainer.spec import Process as ProcessSpec
 
-    from .arguments import Invocation
+    from .arguments import Invocation, Namespace
 
 __all__ = ["exec_"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from aiocontainer.glance import Glance, Unusual
 
-from .drive import drive
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from aiocontainer import Runtime
+    from collections.abc import Awaitable, Callable
+
+    from aiocontainer import Container, Runtime
 
     from .arguments import Invocation
 
@@ -16,54 +17,74 @@ __all__ = ["delete", "kill", "pause", "resume", "start"]
 
 def start(call: Invocation) -> int:
     """Run the program of a created container."""
-
-    async def work(runtime: Runtime) -> int:
-        container = await runtime.load(call.operands[0])
-        await container.start()
-        return 0
-
-    return drive(call.program, work)
+    if not _at_once(call, Glance.start):
+        _at_length(call, lambda container: container.start())
+    return 0
 
 
 def kill(call: Invocation) -> int:
     """Send a signal."""
-    id, signal = (*call.operands, "TERM")[:2]
-
-    async def work(runtime: Runtime) -> int:
-        container = await runtime.load(id)
-        await container.kill(signal, all=call.options.all)
-        return 0
-
-    return drive(call.program, work)
+    name = (*call.operands, "TERM")[1]
+    number = _usual_signal(name)
+    if call.options.all or number is None or not _at_once(call, lambda glance: glance.kill(number)):
+        _at_length(call, lambda container: container.kill(name, all=call.options.all))
+    return 0
 
 
 def pause(call: Invocation) -> int:
     """Stop all processes where they are."""
-
-    async def work(runtime: Runtime) -> int:
-        container = await runtime.load(call.operands[0])
-        await container.pause()
-        return 0
-
-    return drive(call.program, work)
+    return _at_length(call, lambda container: container.pause())
 
 
 def resume(call: Invocation) -> int:
     """Let them go on."""
-
-    async def work(runtime: Runtime) -> int:
-        container = await runtime.load(call.operands[0])
-        await container.resume()
-        return 0
-
-    return drive(call.program, work)
+    return _at_length(call, lambda container: container.resume())
 
 
 def delete(call: Invocation) -> int:
     """Remove a container; with --force it may run, be damaged, or be gone."""
+    id, force = call.operands[0], call.options.force
 
     async def work(runtime: Runtime) -> int:
-        await runtime.delete(call.operands[0], force=call.options.force)
+        await runtime.delete(id, force=force)
+        return 0
+
+    if _at_once(call, Glance.delete, missing=force):
+        return 0
+    from .drive import drive
+
+    return drive(call.program, work)
+
+
+def _at_once(call: Invocation, step: Callable[[Glance], object], *, missing: bool = False) -> bool:
+    """Take the step without an event loop; False where that is not enough, and nothing was done."""
+    try:
+        with Glance(call.program.root, call.operands[0]) as glance:
+            step(glance)
+    except Unusual:
+        return False
+    except LookupError:
+        if not missing:
+            raise
+    return True
+
+
+def _at_length(call: Invocation, step: Callable[[Container], Awaitable[object]]) -> int:
+    """Take the step whatever the container is like."""
+    from .drive import drive
+
+    async def work(runtime: Runtime) -> int:
+        await step(await runtime.load(call.operands[0]))
         return 0
 
     return drive(call.program, work)
+
+
+def _usual_signal(name: str) -> int | None:
+    """Return the number of a signal; None where it takes a closer look, as at RTMIN+3, or is none."""
+    if name.isascii() and name.isdecimal() and len(name) < 3 and int(name) < 32:
+        return int(name)
+    import _signal  # type: ignore[import-not-found]  # `signal` makes enumerations first
+
+    number = getattr(_signal, "SIG" + name.upper().removeprefix("SIG"), None)
+    return number if isinstance(number, int) and 0 < number < 32 else None

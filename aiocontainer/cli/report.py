@@ -6,14 +6,13 @@ level, msg and time.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 
 from .table import PROGRAM
 
-__all__ = ["Report"]
+__all__ = ["Report", "quoted"]
 
 
 class Report:
@@ -51,8 +50,17 @@ def _now() -> str:
 
 
 def _json_record(text: str) -> str:
-    return json.dumps({"level": "error", "msg": text, "time": _now()}, separators=(",", ":"))
+    return f'{{"level":"error","msg":{quoted(text)},"time":"{_now()}"}}'
 
 
 def _text_record(text: str) -> str:
-    return f'time="{_now()}" level=error msg={json.dumps(text, ensure_ascii=False)}'
+    return f'time="{_now()}" level=error msg={quoted(text, ascii=False)}'
+
+
+def quoted(text: str, *, ascii: bool = True) -> str:
+    """Write a JSON string, as `json.dumps` does, whose import takes longer than a whole `state`."""
+    try:
+        from _json import encode_basestring, encode_basestring_ascii
+    except ImportError:  # no part of the language, but of every CPython so far
+        from json.encoder import encode_basestring, encode_basestring_ascii
+    return encode_basestring_ascii(text) if ascii else encode_basestring(text)

@@ -12,11 +12,9 @@ from .foreground import catch_signals, stand_in
 from .handover import send_pidfd, write_pid_file
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from aiocontainer import Command, Container, Runtime
 
-    from .arguments import Invocation
+    from .arguments import Invocation, Namespace
 
 __all__ = ["create", "run"]
 

@@ -1,42 +1,91 @@
 """Every command and option of the program, as data.
 
-The parser is built from this table; manual pages and shell completion can be, too.  Names,
-short forms and meanings are runc's wherever runc has the option.
+The parser, the help, manual pages and shell completion are made of this table.  Names, short forms
+and meanings are runc's wherever runc has the option.  Plain classes, and no `typing`: whatever the
+command, all of this is loaded before it.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 __all__ = ["COMMANDS", "GLOBAL_OPTIONS", "PROGRAM", "Command", "Option"]
 
 PROGRAM = "aiocontainer"
 
 
-class Option(NamedTuple):
+class Option:
     """One option; without `value` it is a switch."""
 
-    names: tuple[str, ...]  # the long form first
-    help: str
-    value: str = ""  # how help names the value
-    repeat: bool = False  # may be given several times; the values make a list
-    number: bool = False  # the value is a decimal number; zero if not given, unless repeated
-    choices: tuple[str, ...] = ()
-    default: str | None = None
+    __slots__ = ("choices", "default", "help", "names", "number", "repeat", "value")
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        help: str,
+        *,
+        value: str = "",
+        repeat: bool = False,
+        number: bool = False,
+        choices: tuple[str, ...] = (),
+        default: str | None = None,
+    ) -> None:
+        """Describe an option.
+
+        *names* has the long form first; *value* is how help calls the value.  Of what may be given
+        several times (*repeat*) the values make a list.  A *number* is decimal, zero if not given.
+        """
+        self.names: tuple[str, ...] = names
+        self.help: str = help
+        self.value: str = value
+        self.repeat: bool = repeat
+        self.number: bool = number
+        self.choices: tuple[str, ...] = choices
+        self.default: str | None = default
 
 
-class Command(NamedTuple):
+class Command:
     """One command: what follows its name, and the function that carries it out."""
 
-    name: str
-    function: str  # "module:function" below this package; imported when the command is used
-    usage: str
-    summary: str
-    operands: tuple[int, int | None]  # least and most; None is any number
-    options: tuple[Option, ...] = ()
-    description: str = ""
-    failure: int = 1  # exit status when the command itself fails, not what it ran
-    ends_options: bool = False  # the first operand ends the options: the rest is a command line
+    __slots__ = (
+        "description",
+        "ends_options",
+        "failure",
+        "function",
+        "name",
+        "operands",
+        "options",
+        "summary",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        function: str,
+        usage: str,
+        summary: str,
+        operands: tuple[int, int | None],
+        options: tuple[Option, ...],
+        *,
+        description: str = "",
+        failure: int = 1,
+        ends_options: bool = False,
+    ) -> None:
+        """Describe a command.
+
+        *function* is "module:function" below this package, imported when the command is used; *operands*
+        the least and the most of them, None for any number; *failure* the exit status when the command
+        itself fails, not what it ran.  With *ends_options* the first operand ends the options: the rest
+        is a command line.
+        """
+        self.name: str = name
+        self.function: str = function
+        self.usage: str = usage
+        self.summary: str = summary
+        self.operands: tuple[int, int | None] = operands
+        self.options: tuple[Option, ...] = options
+        self.description: str = description
+        self.failure: int = failure
+        self.ends_options: bool = ends_options
 
 
 GLOBAL_OPTIONS = (

@@ -11,13 +11,12 @@ from .arguments import UsageError
 from .drive import drive
 
 if TYPE_CHECKING:
-    from argparse import Namespace
     from collections.abc import Callable
 
     from aiocontainer import Runtime
     from aiocontainer.spec import IntelRdt
 
-    from .arguments import Invocation
+    from .arguments import Invocation, Namespace
 
 __all__ = ["update"]
 

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .. import native
 from .._aio import OwnedFd
-from ..errors import Addressed, BootstrapError, ContainerError, HelperError, HookError
+from ..errors import BootstrapError, ContainerError, HelperError, HookError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..errors import Addressed
+
 __all__ = ["Channel", "Dialogue", "Spawned"]
 
-T = TypeVar("T", bound=Addressed)
+T = TypeVar("T", bound="Addressed")
 """A step, or what another process knows of one."""
 
 _FDS_SPACE = socket.CMSG_SPACE(8 * 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -20,11 +20,12 @@ from .status import Status
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping, Sequence
 
     from ..plan.plan import Plan
     from ..store import State, Store
 
-__all__ = ["gate_facts", "knock", "pass_gate"]
+__all__ = ["gate_facts", "knock", "pass_gate", "raise_failure"]
 
 _ANSWER_S = 60.0
 """How long the init may take from the knock to execve(2); it only has to be scheduled."""
@@ -66,7 +67,7 @@ async def pass_gate(state: State, sock: socket.socket, destination: Destination 
     Takes *sock* over.  `BootstrapError` where the program cannot be run, `HookError` where a hook before
     it failed, `NotRunningError` where the init died first.
     """
-    facts = _facts(state)
+    facts = _facts(state.facts)
     if destination is not None:
         await in_thread(lambda: _pass_supervised(state, facts, sock, destination))
         return
@@ -110,13 +111,24 @@ async def _receive(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> byte
         return b""
 
 
+def raise_failure(id: str, document: Mapping[str, Any], replies: Sequence[bytes]) -> NoReturn:
+    """Raise what *replies* to PROCEED mean, which are not those of success, for the state *document*."""
+    if not replies:
+        raise _dead(id)
+    facts = _facts(document["facts"])
+    dialogue = Dialogue((None,) * facts.index + facts.steps)
+    for data in replies:
+        dialogue.feed(native.decode_reply(data, ()))
+    raise HelperError(f"the init of container {id!r} does not answer as it should")
+
+
 def _dead(id: str) -> NotRunningError:
     return NotRunningError("start", status=Status.STOPPED, id=id, reason="its init is dead")
 
 
-def _facts(state: State) -> _GateFacts:
+def _facts(facts: Mapping[str, Any]) -> _GateFacts:
     try:
-        return msgspec.convert(state.facts.get("gate"), _GateFacts)
+        return msgspec.convert(facts.get("gate"), _GateFacts)
     except msgspec.ValidationError as exc:
         raise StateCorruptError("state.json", f"facts.gate: {exc}") from exc
 

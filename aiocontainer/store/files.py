@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
-import shutil
 import stat
-from typing import TYPE_CHECKING, Final
 
 from ..errors import SpecError, StateCorruptError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Final
 
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,10 +28,12 @@ def default_root(program: str = "aiocontainer", *, rootless: bool | None = None)
         return f"/run/{program}"
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime_dir):
-        with contextlib.suppress(OSError):
+        try:
             found = os.stat(runtime_dir)
-            if stat.S_ISDIR(found.st_mode) and found.st_uid == euid and not found.st_mode & 0o022:
-                return os.path.join(runtime_dir, program)
+        except OSError:
+            return f"/tmp/{program}-{euid}"
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == euid and not found.st_mode & 0o022:
+            return os.path.join(runtime_dir, program)
     return f"/tmp/{program}-{euid}"  # Store opens it only if it is a directory of ours and no link
 
 
@@ -46,8 +45,10 @@ def make_root(path: str) -> None:
         return
     except FileNotFoundError:
         make_root(os.path.dirname(path))
-        with contextlib.suppress(FileExistsError):  # by somebody who makes it at the same time
+        try:
             os.mkdir(path, 0o700)
+        except FileExistsError:  # by somebody who makes it at the same time
+            return
     # Sticky for an ordinary user: cleaners of $XDG_RUNTIME_DIR and /tmp leave such alone.
     # XDG Base Directory Specification.
     os.chmod(path, 0o700 if os.geteuid() == 0 else 0o1700)
@@ -62,17 +63,25 @@ def check_root(fd: int, path: str) -> None:
         raise SpecError(f"{path} must be ours, and writable by nobody else", origin="root")
 
 
-@contextlib.contextmanager
-def closing(fd: int) -> Iterator[int]:
+class closing:  # noqa: N801 - as in contextlib, which takes longer to import than all of this to run
     """Close *fd* in the end."""
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
 
 
 def try_flock(fd: int, operation: int) -> bool:
     """Lock without waiting; False when somebody else has it."""
+    import fcntl  # a library of its own, and most who come here only read
+
     try:
         fcntl.flock(fd, operation | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -123,4 +132,6 @@ def unlink_entry(name: str, dirfd: int) -> None:
     except FileNotFoundError:
         pass
     except IsADirectoryError:
+        import shutil  # nothing of ours is a directory
+
         shutil.rmtree(name, ignore_errors=True, dir_fd=dirfd)

@@ -39,7 +39,7 @@ def run(code: str, *arguments: str) -> subprocess.Popen[bytes]:
     """A fresh Python process that has `store`, a Store of the root that is its first argument."""
     begin = f"""
 import os, sys, signal, time
-from aiocontainer import store as module
+from aiocontainer.store import store as module
 from aiocontainer.errors import *
 from aiocontainer.store import *
 RECORD = {RECORD!r}

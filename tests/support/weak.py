@@ -192,8 +192,8 @@ def wrap_lengths() -> None:
 
 def use_abstract_names() -> None:
     """T46: have the gate where no directory is in the way."""
-    from aiocontainer import store as module
     from aiocontainer.store import Store
+    from aiocontainer.store import store as module
 
     bind = Store.bind_gate
 

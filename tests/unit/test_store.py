@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiocontainer import store as module
 from aiocontainer.errors import ExistsError, NotFoundError, SpecError, StateCorruptError, StateError
 from aiocontainer.store import (
     CgroupRecord,
@@ -33,6 +32,7 @@ from aiocontainer.store import (
     open_process,
     timestamp,
 )
+from aiocontainer.store import store as module
 from aiocontainer.store.documents import decode_state
 from aiocontainer.store.files import make_root
 from aiocontainer.store.identity import parse_stat

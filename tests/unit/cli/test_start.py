@@ -1,0 +1,82 @@
+"""What the program loads before it does anything: each module costs every call of the command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiocontainer import glance, native
+from aiocontainer.cli.table import COMMANDS
+from aiocontainer.native.wire import ORDER, REPLY
+from aiocontainer.store.documents import VERSION
+
+OURS = {
+    "aiocontainer",
+    "aiocontainer.cli",
+    "aiocontainer.cli.arguments",
+    "aiocontainer.cli.descriptors",
+    "aiocontainer.cli.report",
+    "aiocontainer.cli.table",
+}
+GLANCE = OURS | {
+    "aiocontainer.errors",
+    "aiocontainer.glance",
+    "aiocontainer.store",
+    "aiocontainer.store.files",
+    "aiocontainer.store.living",
+}
+LIGHT = {
+    "state": GLANCE | {"aiocontainer.cli.show"},
+    "list": GLANCE | {"aiocontainer.cli.show"},
+    "kill": GLANCE | {"aiocontainer.cli.lifecycle"},
+    "start": GLANCE | {"aiocontainer.cli.lifecycle"},
+    "delete": GLANCE | {"aiocontainer.cli.lifecycle"},
+}
+"""What a command may load of this package to find that there is no such container, or none at all."""
+
+STANDARD = {"_json", "_signal", "_socket", "errno", "fcntl", "pwd", "time"}
+"""And of Python's library, besides what the interpreter has loaded anyway: parts that are written in C."""
+
+# As the installed command is started: `-I -S`, and the path of the package.
+CODE = """
+import os, sys
+sys.path.append(sys.argv[1])
+before = set(sys.modules)
+from aiocontainer.cli import execute
+execute(sys.argv[2:])
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def loaded(root: Path, *words: str) -> set[str]:
+    package = str(Path(__file__).parents[3])
+    command = [sys.executable, "-I", "-S", "-c", CODE, package, "--root", str(root), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("name", sorted(LIGHT))
+def test_short_commands_load_next_to_nothing(name: str, tmp_path: Path) -> None:
+    os.mkdir(tmp_path / "state", 0o700)
+    found = loaded(tmp_path / "state", name, *([] if name == "list" else ["x"]))
+    ours = {each for each in found if each.startswith("aiocontainer")}
+    assert ours <= LIGHT[name]
+    assert found - ours - {"__future__"} <= STANDARD
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_help_loads_no_command(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    found = loaded(tmp_path, command.name, "--help")
+    assert {each for each in found if each.startswith("aiocontainer")} <= OURS | {"aiocontainer.cli.help"}
+
+
+def test_the_protocol_is_that_of_the_helper() -> None:
+    assert ORDER.pack(*ORDER.unpack(glance._PROCEED)) == native.PROCEED
+    magic, kind, *_ = REPLY.unpack(glance._PAUSED + bytes(REPLY.size - len(glance._PAUSED)))
+    assert (magic, kind) == (ORDER.unpack(native.PROCEED)[0], native.REPLY_PAUSED)
+    assert glance._VERSION == VERSION
+    assert glance._MAX_REPLY >= native.REPLY_SPACE
