@@ -23,6 +23,7 @@ __all__ = [
     "GVariantError",
     "HelperError",
     "HookError",
+    "ImageError",
     "NetworkError",
     "NotFoundError",
     "NotRunningError",
@@ -332,6 +333,25 @@ class HookError(ContainerError, RuntimeError):
     def __str__(self) -> str:
         tail = self.output.decode(errors="backslashreplace").strip()
         return f"{self.hook}: {self.problem}" + (f": {tail}" if tail else "")
+
+
+class ImageError(ContainerError, ValueError):
+    """An image is not what it has to be, or not what its digest says.
+
+    `path` is the image's, `digest` that of the blob or layer in question, `entry` the name in its archive;
+    each is "" where there is none, or where it does not matter.
+    """
+
+    def __init__(self, problem: str, *, path: str = "", digest: str = "", entry: str = "") -> None:
+        super().__init__(problem, path, digest, entry)
+        self.problem = problem
+        self.path = path
+        self.digest = digest
+        self.entry = entry
+
+    def __str__(self) -> str:
+        entry = f"entry {self.entry!r}" if self.entry else ""
+        return ": ".join(part for part in (self.path, self.digest, entry, self.problem) if part)
 
 
 class CriuError(ContainerError, RuntimeError):

@@ -27,6 +27,7 @@ LEVELS = {
     "hooks": 4,
     "store": 4,
     "console": 4,
+    "images": 4,
     "container": 5,
     "glance": 5.5,
     "runtime": 6,
@@ -43,6 +44,7 @@ DOORS = {
     "pyroute2": {"network/netlink.py"},
     "pyinotify": {"events/inotify.py"},
     "rich": {"cli/top.py", "farm/progress.py"},
+    "zstandard": {"images/streams.py"},
 }
 
 
