@@ -49,6 +49,8 @@
   ((uint64_t) SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW | SECCOMP_FILTER_FLAG_NEW_LISTENER    \
    | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
 #define CAPABILITY_WORDS (4 * sizeof (uint64_t))
+#define ROOT_STRINGS 4 /* before the layers */
+#define MAX_LAYERS 500 /* OVL_MAX_STACK */
 #define STRINGS(min, max) .strings_min = (min), .strings_max = (max)
 #define DATA(unit, min, max) .data_unit = (unit), .data_min = (min), .data_max = (max)
 
@@ -94,7 +96,7 @@ static const struct rule rules[] = {
 
   [STEP_PROPAGATION] = { .known = true, .a = PROPAGATION },
   [STEP_PROCFS] = { .known = true },
-  [STEP_ROOTFS] = { .known = true, .fd = FD_MAY, .a = 3, STRINGS (1, 1), .path = 1 },
+  [STEP_ROOTFS] = { .known = true, .fd = FD_MAY, .a = 3, STRINGS (1, ROOT_STRINGS + MAX_LAYERS), .path = 1 },
   [STEP_MOUNT]
   = { .known = true, .a = U32, .b = PROPAGATION, .c = MOUNTS, STRINGS (3, WIRE_MAX_STRINGS), .path = 3 },
   [STEP_BIND] = { .known = true,
@@ -280,6 +282,15 @@ is_sized (const struct step *s)
   return size == s->data_size;
 }
 
+/* What is made of directories has no tree that is passed, and only layers have more than a path.  */
+static bool
+is_root (const struct step *s)
+{
+  if (s->a == ROOTFS_LAYERS)
+    return s->fd < 0 && s->strings > ROOT_STRINGS;
+  return s->strings == 1 && !(s->a == ROOTFS_THROWAWAY && s->fd >= 0);
+}
+
 /* What masks of bits cannot say.  */
 static bool
 values_fit (const struct step *s)
@@ -296,7 +307,7 @@ values_fit (const struct step *s)
     case STEP_SYSCTL: return s->first != NULL && is_plain_relative (s->first);
     case STEP_BIND: return ((s->c & MOUNT_DEVICE_NODE) != 0) == (s->data_size != 0);
     case STEP_DEVICE: return is_file_type (s->a);
-    case STEP_ROOTFS: return s->a <= ROOTFS_THROWAWAY && !(s->a == ROOTFS_THROWAWAY && s->fd >= 0);
+    case STEP_ROOTFS: return is_root (s);
     case STEP_PIVOT: return s->a <= PIVOT_CHROOT;
     case STEP_FD: return s->a < FD_NUMBERS;
     case STEP_RLIMIT: return s->a < RLIM_NLIMITS && s->b <= s->c;

@@ -54,6 +54,20 @@ int lib_mount_setattr (int dirfd, const char *path, unsigned int flags, uint64_t
    tmpfs(5) writes it; "" for its default) that goes away with the mount, with a root of uid:gid.  */
 int lib_overlay (const char *lower, const char *size, uint32_t uid, uint32_t gid);
 
+/* The same over many layers, the topmost first.  */
+struct lib_layers
+{
+  const char *const *layers;
+  uint32_t count;
+  const char *source; /* what mountinfo says that it is made of */
+  const char *upper;  /* NULL for a tmpfs */
+  const char *work;
+  uint32_t uid, gid; /* of the tmpfs */
+  uint32_t userxattr;
+};
+int lib_layered (const struct lib_layers *layers);
+int lib_syncfs (int fd);
+
 /* A user namespace with these maps, in the form of /proc/PID/uid_map, and nobody in it.  */
 int lib_user_namespace (const char *uid_map, const char *gid_map);
 

@@ -1,6 +1,8 @@
 /* lib_mount.c: mounts that the application makes itself: detached, never visible on the host.  */
 
 #include "sys.h"
+#include <stdio.h>
+#include <string.h>
 
 #include "lib.h"
 #include "lib_clone.h"
@@ -44,6 +46,12 @@ struct overlay
   uid_t uid;
   gid_t gid;
   int result; /* descriptor or -errno, written by the child */
+};
+
+struct layered
+{
+  const struct lib_layers *layers;
+  int result;
 };
 
 static int
@@ -125,6 +133,91 @@ make_overlay (const struct overlay *o)
   if (result >= 0)
     result = set_string (fs, "workdir", "work");
   return result < 0 ? result : make_mount (fs);
+}
+
+/* Each layer by itself: Linux 6.7.  */
+static int
+append_layers (int fs, const struct lib_layers *l)
+{
+  int result = 0;
+
+  for (uint32_t i = 0; result >= 0 && i < l->count; i++)
+    result = set_string (fs, "lowerdir+", l->layers[i]);
+  return result;
+}
+
+/* Older kernels take one option of 255 bytes for all: so the layers get short names, as links in our
+   working directory.  */
+static int
+link_layers (int fs, const struct lib_layers *l)
+{
+  char list[256] = "";
+  size_t used = 0;
+  int result = 0;
+
+  for (uint32_t i = 0; result >= 0 && i < l->count; i++)
+    {
+      char name[16];
+      int size = snprintf (name, sizeof (name), "%s%x", used > 0 ? ":" : "", i);
+
+      if (used + (size_t) size >= sizeof (list))
+        return -ENAMETOOLONG;
+      memcpy (list + used, name, (size_t) size + 1);
+      result = sys_symlinkat (l->layers[i], AT_FDCWD, name + (used > 0 ? 1 : 0));
+      used += (size_t) size;
+    }
+  return result < 0 ? result : set_string (fs, "lowerdir", list);
+}
+
+static int
+stack_layers (const struct lib_layers *l, int (*set) (int, const struct lib_layers *))
+{
+  autoclose int fs = sys_fsopen ("overlay", FSOPEN_CLOEXEC);
+  int result = fs < 0 ? fs : set (fs, l);
+
+  if (result >= 0)
+    result = set_string (fs, "source", l->source);
+  if (result >= 0)
+    result = set_string (fs, "upperdir", l->upper != NULL ? l->upper : "upper");
+  if (result >= 0)
+    result = set_string (fs, "workdir", l->upper != NULL ? l->work : "work");
+  if (result >= 0 && l->userxattr != 0)
+    result = sys_fsconfig (fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0);
+  return result < 0 ? result : make_mount (fs);
+}
+
+static int
+layered_child (void *arg)
+{
+  struct layered *l = arg;
+  const struct overlay upper = { .size = "", .uid = l->layers->uid, .gid = l->layers->gid };
+
+  l->result = enter_upper (&upper);
+  if (l->result < 0)
+    return 0;
+  l->result = stack_layers (l->layers, append_layers);
+  if (l->result == -EINVAL)
+    l->result = stack_layers (l->layers, link_layers);
+  return 0;
+}
+
+int
+lib_layered (const struct lib_layers *layers)
+{
+  struct layered l = { .layers = layers, .result = -EIO };
+  int pidfd = -1;
+  int pid = clone_sharing_memory (layered_child, &l, CLONE_FILES | CLONE_NEWNS, &pidfd);
+
+  if (pid < 0)
+    return pid;
+  reap (&pidfd);
+  return l.result;
+}
+
+int
+lib_syncfs (int fd)
+{
+  return syncfs (fd) < 0 ? -errno : 0;
 }
 
 static int

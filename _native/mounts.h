@@ -44,6 +44,9 @@ int make_empty_tree (struct context *ctx, const char *label);
 /* throwaway.c: a detached overlay over the directory `lower` of the host.  */
 int make_throwaway (struct context *ctx, const char *lower);
 
+/* The same over the layers of a step with ROOTFS_LAYERS.  */
+int make_layered (struct context *ctx, const struct step *s);
+
 /* copyup.c: fill `tree`, a detached mount, with what the directory `at` holds.  */
 int copy_up (struct context *ctx, int at, int tree, uint64_t mount_flags);
 

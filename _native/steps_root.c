@@ -145,6 +145,8 @@ take_root (const struct step *s, struct context *ctx, int at)
 {
   if (s->a == ROOTFS_THROWAWAY)
     return take_throwaway (s, ctx, at);
+  if (s->a == ROOTFS_LAYERS)
+    return make_layered (ctx, s);
   return s->fd >= 0 ? checked (ctx, CALL_FCNTL, sys_fcntl (s->fd, F_DUPFD_CLOEXEC, 3))
                     : checked (ctx, CALL_OPEN_TREE, sys_open_tree (at, "", CLONE_ALL));
 }

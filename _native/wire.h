@@ -69,7 +69,7 @@ enum wire_op
   /* Root file system.  Targets are absolute paths, resolved inside the rootfs. */
   STEP_PROPAGATION = 30, /* [a MS_* flags] of "/", before anything is mounted, or of the new root after STEP_PIVOT */
   STEP_PROCFS = 31,   /* take a private procfs handle; needs the final pid namespace */
-  STEP_ROOTFS = 32,   /* [fd detached tree or -1, a enum wire_rootfs, string path] attach the root at path: the passed tree, or what `a` says of path */
+  STEP_ROOTFS = 32,   /* [fd detached tree or -1, a enum wire_rootfs, string path; with ROOTFS_LAYERS also source, upper and work directory or "" for both, then layers, the topmost first] attach the root at path: the passed tree, or what `a` says of path */
   STEP_MOUNT = 33,    /* [a MOUNT_ATTR_* set, b propagation MS_* or 0, c enum wire_mount_flag; strings fstype, source, target, then one "key" or "key=value" each] */
   STEP_BIND = 34,     /* [fd detached tree or -1, a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; strings source, target; data uint64_t rdev with MOUNT_DEVICE_NODE] */
   STEP_SETATTR = 35,  /* [a MOUNT_ATTR_* set | clear << 32, b propagation MS_* or 0, c enum wire_mount_flag; strings target, then one "key" or "key=value" each for its file system] of a mount made before */
@@ -156,6 +156,7 @@ enum wire_rootfs
   ROOTFS_CLONE = 0,     /* a recursive clone */
   ROOTFS_OPEN = 1,      /* the directory itself, or the one passed: nothing is mounted, for PIVOT_CHROOT */
   ROOTFS_THROWAWAY = 2, /* a layer over it that ends with the container; where the kernel gives none, a recursive clone that is read-only */
+  ROOTFS_LAYERS = 3,    /* layers over each other, and over them the upper directory or a layer that ends with the container */
 };
 
 enum wire_pivot

@@ -21,6 +21,7 @@ from ..plan.plan import (
     GateSocket,
     InitPidfd,
     InitRoot,
+    Layers,
     NamespaceFile,
     Overlay,
     Plan,
@@ -85,7 +86,8 @@ class Sources:
         return stack.enter_context(OwnedFd(self._opened(item))).fileno()
 
     def _opened(
-        self, item: NamespaceFile | Tree | Directory | InitRoot | Overlay | CgroupTasks | ResctrlTasks
+        self,
+        item: NamespaceFile | Tree | Directory | InitRoot | Overlay | Layers | CgroupTasks | ResctrlTasks,
     ) -> int:
         match item:
             case Directory(path=path, origin=origin):
@@ -98,6 +100,8 @@ class Sources:
                 return open_tree(item)
             case Overlay(lower=lower, origin=origin, owner=owner):
                 return sourced(lambda: native.overlay(lower, owner=owner), origin, lower)
+            case Layers():
+                return sourced(lambda: _stack(item), item.origin, item.source)
             case ResctrlTasks(path=path):
                 flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
                 return sourced(lambda: os.open(path, flags), "$.linux.intelRdt", path)
@@ -113,6 +117,13 @@ class Sources:
                 return root.detach()
         except OSError as exc:
             raise HelperError(f"root of the container's init: {exc.strerror}", errno=exc.errno or 0) from exc
+
+
+def _stack(item: Layers) -> int:
+    upper = (item.upper, item.work) if item.upper else None
+    return native.layered(
+        item.layers, source=item.source, upper=upper, owner=item.owner, userxattr=item.userxattr
+    )
 
 
 def birth_cgroup(cgroup: Cgroup | Deadline, plan: Plan) -> int:

@@ -16,12 +16,14 @@ __all__ = [
     "netlink_socket",
     "is_in_memory",
     "knows_call",
+    "layered",
     "load_device_filter",
     "open_in_root",
     "open_tree",
     "openat2",
     "overlay",
     "start_program",
+    "syncfs",
     "user_namespace",
     "user_namespace_maps",
     "wait_pidfd",
@@ -210,6 +212,34 @@ def overlay(lower: str, *, owner: tuple[int, int] = (0, 0), size: str = "") -> i
     *owner* gets the root of the upper layer; *size* as in tmpfs(5).
     """
     return _checked(lib.lib_overlay(os.fsencode(lower), os.fsencode(size), *owner), lower)
+
+
+def layered(
+    layers: Sequence[str],
+    *,
+    source: str,
+    upper: tuple[str, str] | None = None,
+    owner: tuple[int, int] = (0, 0),
+    userxattr: bool = False,
+) -> int:
+    """Return a detached overlay over *layers*, the topmost first.
+
+    Writes go to a tmpfs whose root is *owner*'s, or to *upper*, its directory and the one to work in.
+    *source* is what the kernel shows that it is made of.
+    """
+    kept = [_text(layer) for layer in layers]
+    array = ffi.new("char *[]", kept)
+    strings = [_text(source), *(_text(path) for path in upper or ())]
+    what = ffi.new("struct lib_layers *")
+    what.layers, what.count, what.source = array, len(kept), strings[0]
+    what.upper, what.work = strings[1:] if upper is not None else (ffi.NULL, ffi.NULL)
+    what.uid, what.gid, what.userxattr = *owner, userxattr
+    return _checked(lib.lib_layered(what), source)
+
+
+def syncfs(fd: int) -> None:
+    """Have all of a file system on disk."""
+    _checked(lib.lib_syncfs(fd))
 
 
 def load_device_filter(program: bytes) -> int:

@@ -29,6 +29,7 @@ from .mount_maps import mount_map
 from .mount_options import MOUNT_OPTIONS, MountOptions, parse_options, split_items
 from .paths import clean
 from .plan import Tree
+from .stacked import stacked_root
 from .steps import NO_FD, Bind, Mount, SetAttr, Step
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def has_bound_dev(spec_mounts: tuple[SpecMount, ...]) -> bool:
 
 def mount_steps(draft: Draft) -> Iterator[Step]:
     """Yield the steps for `mounts`; attributes that have to wait go to `draft.late`."""
-    for index, mount in enumerate(draft.spec.mounts):
+    first = 0 if stacked_root(draft) is None else 1
+    for index, mount in enumerate(draft.spec.mounts[first:], first):
         yield from _mount(draft, _place(mount, f"$.mounts[{index}]"))
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "IdMaps",
     "InitPidfd",
     "InitRoot",
+    "Layers",
     "MountMap",
     "NamespaceFile",
     "NetworkDevice",
@@ -133,6 +134,25 @@ class Overlay(Struct, frozen=True):
         return f"throw-away overlay over {self.lower}"
 
 
+class Layers(Struct, frozen=True):
+    """Layers over each other, the topmost first, as a detached overlay."""
+
+    layers: tuple[str, ...]
+    source: str
+    """What the kernel shows that it is made of."""
+    origin: str
+    upper: str = ""
+    """Directory that keeps what is written, and next to it `work`; "": it ends with the container."""
+    work: str = ""
+    owner: tuple[int, int] = (0, 0)
+    userxattr: bool = False
+    """Its marks have the names for those who are root of a user namespace alone."""
+
+    def __str__(self) -> str:
+        kept = f" under {self.upper}" if self.upper else " under a throw-away layer"
+        return f"overlay of {', '.join(self.layers)}{kept}"
+
+
 class GateSocket(Struct, frozen=True):
     """The listening socket at which `start` knocks."""
 
@@ -172,6 +192,7 @@ PlanFd: TypeAlias = (
     | Tree
     | Directory
     | Overlay
+    | Layers
     | GateSocket
     | CgroupTasks
     | ResctrlTasks

@@ -5,6 +5,8 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ..errors import SpecError, UnsupportedError
 from .flags import (
     MOUNT_ATTR_RDONLY,
@@ -19,6 +21,7 @@ from .flags import (
     PIVOT_ROOT,
     PROPAGATION,
     ROOTFS_CLONE,
+    ROOTFS_LAYERS,
     ROOTFS_OPEN,
     ROOTFS_THROWAWAY,
 )
@@ -26,7 +29,8 @@ from .hooks import create_steps
 from .labels import has_labels, mask_label
 from .mounts import mount_steps
 from .nodes import node_steps
-from .plan import Directory, Overlay, Tree
+from .plan import Directory, Layers, Overlay, Tree
+from .stacked import stacked_root
 from .steps import (
     NO_FD,
     Console,
@@ -84,6 +88,7 @@ def _directory_steps(draft: Draft) -> Iterator[Step]:
         (draft.linux.rootfs_propagation, "propagation", _PROPAGATION),
         (draft.process.terminal, "a terminal of the container's own", "$.process.terminal"),
         (draft.options.overlay, "a throw-away layer", ORIGIN),
+        (stacked_root(draft), "a root of layers", "$.mounts[0]"),
     ):
         if asked:
             raise UnsupportedError(feature, needs="a mount namespace", origin=origin)
@@ -150,12 +155,22 @@ def _path(draft: Draft) -> str:
 
 def _root(draft: Draft) -> Iterator[Step]:
     path = _path(draft)
-    if draft.options.overlay and draft.host.privileged:
+    stacked = stacked_root(draft)
+    if stacked is not None:
+        yield _stacked(draft, path, stacked)
+    elif draft.options.overlay and draft.host.privileged:
         yield Rootfs(ORIGIN, path, draft.pass_fd(Overlay(path, ORIGIN, _owner(draft))))
     elif draft.by_parent:
         yield Rootfs(ORIGIN, path, draft.pass_fd(Tree(path, recursive=True, origin=ORIGIN)))
     else:
         yield Rootfs(ORIGIN, path, how=ROOTFS_THROWAWAY if draft.options.overlay else ROOTFS_CLONE)
+
+
+def _stacked(draft: Draft, path: str, layers: Layers) -> Step:
+    if draft.host.privileged:
+        return Rootfs(ORIGIN, path, draft.pass_fd(replace(layers, owner=_owner(draft))))
+    stack = (layers.source, layers.upper, layers.work, *layers.layers)
+    return Rootfs(layers.origin, path, how=ROOTFS_LAYERS, stack=stack)
 
 
 def _owner(draft: Draft) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from .flags import (
     PIVOT_MOVE,
     PIVOT_ROOT,
     ROOTFS_CLONE,
+    ROOTFS_LAYERS,
     ROOTFS_OPEN,
     ROOTFS_THROWAWAY,
     S_IFBLK,
@@ -56,6 +57,7 @@ _ROOTS: Final = {
     ROOTFS_CLONE: "file system",
     ROOTFS_OPEN: "directory",
     ROOTFS_THROWAWAY: "file system, under a throw-away layer or read-only",
+    ROOTFS_LAYERS: "of layers",
 }
 _NODE_TYPES: Final = {S_IFCHR: "char", S_IFBLK: "block", S_IFIFO: "fifo"}
 
@@ -111,13 +113,16 @@ class Rootfs(Step, frozen=True):
     path: str
     fd: int = NO_FD
     how: int = ROOTFS_CLONE
+    stack: tuple[str, ...] = ()
+    """With ROOTFS_LAYERS: source, upper and work directory or "" for both, and layers, the topmost first."""
 
     def record(self) -> Record:
-        return Record(fd=self.fd, a=self.how, strings=(self.path,))
+        return Record(fd=self.fd, a=self.how, strings=(self.path, *self.stack))
 
     def __str__(self) -> str:
         passed = f" (passed as fd {self.fd})" if self.fd != NO_FD else ""
-        return f"take {self.path} as root {_ROOTS[self.how]}{passed}"
+        layers = f": {', '.join(self.stack[3:])}" if self.stack else ""
+        return f"take {self.path} as root {_ROOTS[self.how]}{passed}{layers}"
 
 
 class Mount(Step, frozen=True):

@@ -91,6 +91,7 @@ GOOD = [
     step("PROCFS"),
     step("ROOTFS", strings=PATH),
     step("ROOTFS", fd=1, strings=PATH),
+    step("ROOTFS", a=3, strings=("/x", "source", "", "", "/layer", "/other")),
     step("MOUNT", a=1, b=1 << 18, c=1, strings=("tmpfs", "tmpfs", "/x", "size=1k", "ro")),
     step("BIND", fd=1, a=1 << 32 | 1, c=4, strings=("src", "/x")),
     step("BIND", c=lib.MOUNT_DEVICE_NODE, strings=("src", "/x"), data=bytes(8)),
