@@ -39,6 +39,7 @@ LIBRARY_SOURCES = (
     "lib_bpf.c",
     "lib_probe.c",
     "lib_program.c",
+    "lib_worker.c",
     "lib_seccomp.c",
     "decode.c",
 )

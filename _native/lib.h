@@ -17,6 +17,16 @@ int lib_spawn_helper (int image, int control, int *pidfd);
 int lib_start_program (const char *path, char **argv, char **envp, const char *directory, int input,
                        int output, int errors, int *pidfd);
 
+/* Execute `path` in a session of its own with fds[i] as descriptor i, `count` of them and no other; they
+   may be renumbered.  In the mount namespace `mounts` unless that is -1; with `keyring` in a new session
+   keyring of that name and these permissions.  In the same way.  */
+int lib_start_worker (const char *path, char **argv, char **envp, int *fds, uint32_t count, int mounts,
+                      const char *keyring, uint32_t permissions, int *pidfd);
+
+/* A mount namespace like ours in which the directory `root` is a mount; fds[i] become the directories
+   paths[i], `count` of them, opened there.  */
+int lib_rooted_mounts (const char *root, const char *const *paths, uint32_t count, int *fds);
+
 /* A sealed memfd with these bytes; `flags` for memfd_create(2) and `seals` beside the four usual
    ones, each left out where the kernel does not know it.  */
 int lib_sealed_memfd (const char *name, const void *data, size_t size, unsigned int flags,

@@ -17,3 +17,7 @@ void restore_signals (const unsigned char *old);
 
 /* Wait for one that has ended, or soon will, and close *pidfd.  */
 void reap (int *pidfd);
+
+/* What Python ignores, and what clone_sharing_memory() has blocked, as a program expects it: in a child,
+   right before execve(2).  lib_program.c  */
+void default_signals (void);

@@ -47,7 +47,7 @@ place_streams (struct program *p)
 
 /* What Python ignores, and what clone_sharing_memory() has blocked.  struct kernel_sigaction: all
    zero is SIG_DFL.  */
-static void
+void
 default_signals (void)
 {
   static const unsigned long by_default[8];

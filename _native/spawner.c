@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#define SPAWN_FLAGS (SPAWN_INTO_CGROUP | SPAWN_OWNED | SPAWN_NETWORK)
+#define SPAWN_FLAGS (SPAWN_INTO_CGROUP | SPAWN_OWNED | SPAWN_NETWORK | SPAWN_ADOPT)
 #define BIRTH_NAMESPACES ((uint64_t) CLONE_NEWUSER | CLONE_NEWPID)
 #define REQUEST_FDS (3 + WIRE_MAX_FDS) /* control socket, plan, cgroup, the plan's */
 #define MAX_OWNED_FD 65536
@@ -119,6 +119,8 @@ check (const struct request *r)
     return -EBADMSG;
   if ((h->flags & ~(uint32_t) SPAWN_FLAGS) != 0 || (h->clone_flags & ~BIRTH_NAMESPACES) != 0)
     return -EINVAL;
+  if ((h->flags & SPAWN_ADOPT) != 0 && (h->flags != SPAWN_ADOPT || h->clone_flags != 0 || r->fd_count != 2))
+    return -EINVAL;
   return h->fds == r->fd_count && r->fd_count >= least && r->fd_count - least <= WIRE_MAX_FDS ? 0 : -EBADMSG;
 }
 
@@ -197,17 +199,32 @@ spawn (int epoll, const struct request *r, const struct caller_limits *limits)
   drop_fd (&pidfd);
 }
 
+/* Own what somebody else has made, if it is a process.  */
+static int
+adopt (int epoll, struct request *r)
+{
+  int result = sys_pidfd_send_signal (r->fds[1], 0);
+
+  if (result == 0)
+    result = own (epoll, r->fds[1]);
+  if (result == 0)
+    r->fds[1] = -1; /* closed when it has ended */
+  return result;
+}
+
 static void
-serve (int epoll, const struct request *r, const struct caller_limits *limits)
+serve (int epoll, struct request *r, const struct caller_limits *limits)
 {
   int problem = check (r);
 
-  if (problem == 0)
+  if (problem == 0 && (r->header.flags & SPAWN_ADOPT) != 0)
+    problem = adopt (epoll, r);
+  else if (problem == 0)
     spawn (epoll, r, limits);
-  else if (r->fd_count > 0)
+  if (problem != 0 && r->fd_count > 0)
     (void) answer (r->fds[0], problem, -1);
   for (uint32_t i = 0; i < r->fd_count; i++)
-    (void) sys_close (r->fds[i]);
+    drop_fd (&r->fds[i]);
 }
 
 /* How many events there are.  The next network namespace is made when nobody waits for us, after a

@@ -173,6 +173,7 @@ enum wire_spawn_flag
   SPAWN_INTO_CGROUP = 1, /* clone3(2) CLONE_INTO_CGROUP */
   SPAWN_OWNED = 2,       /* killed by the spawner when the application is gone; not what STEP_FORK makes */
   SPAWN_NETWORK = 4,     /* its STEP_UNSHARE may take a network namespace made beforehand: owned by the user namespace of the application, and with `lo` up */
+  SPAWN_ADOPT = 8, /* nothing is made: the second descriptor is the pidfd of what is owned from now on; answered only if not */
 };
 
 struct wire_spawn

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .container.source import Command
     from .container.stats import Stats
     from .container.sweeping import Leftover
+    from .criu.messages import DumpStats
+    from .criu.options import CheckpointOptions, Progress, RestoreOptions
     from .errors import (
         BootstrapError,
         CgroupError,
@@ -100,6 +102,10 @@ __all__ = [
     "Completed",
     "Stats",
     "StatsMask",
+    "CheckpointOptions",
+    "RestoreOptions",
+    "DumpStats",
+    "Progress",
     "Rates",
     "Events",
     "Event",
@@ -190,6 +196,10 @@ _HOMES: Final = {
     "Job": "farm",
     "JobResult": "farm",
     "WarmPool": "farm",
+    "CheckpointOptions": "criu.options",
+    "RestoreOptions": "criu.options",
+    "Progress": "criu.options",
+    "DumpStats": "criu.messages",
     "Plan": "plan.plan",
     "Events": "events",
     "Event": "events",

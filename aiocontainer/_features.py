@@ -45,7 +45,7 @@ __all__ = ["features"]
 
 _ANNOTATIONS: Final[Mapping[str, str]] = {
     "org.aiocontainer.version": __version__,
-    "org.aiocontainer.checkpoint.enabled": "false",
+    "org.aiocontainer.checkpoint.enabled": "true",
 }
 
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from msgspec.structs import replace
 
@@ -18,6 +18,7 @@ from .container.environment import Environment
 from .container.finding import Found, find, remove_damaged
 from .container.following import Following
 from .container.joined import look_at_joined
+from .container.setup import Created as Made
 from .container.setup import CreateOptions, Setup
 from .container.source import Command, Source, load_source
 from .container.stdio import Redirects
@@ -31,7 +32,7 @@ from .spec.ids import check_id
 from .store import Store, default_root
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from logging import Logger
     from types import TracebackType
 
@@ -59,7 +60,8 @@ class Runtime:
     *root* None is ``/run/aiocontainer``, or a directory of the user's own.  With *lifetime* "owner"
     containers made here end with the block, and with this process whatever ends it; "detached" ones
     live on.  *hook_environment* is for hooks outside the container that say nothing of an environment:
-    that of this process, or none.  Nothing is opened before it is needed.
+    that of this process, or none.  *criu* is the program that saves and restores.
+    Nothing is opened before it is needed.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Runtime:
         cgroups: CgroupChoice = "auto",
         lifetime: Lifetime = "owner",
         hook_environment: Literal["inherit", "clear"] = "inherit",
+        criu: str = "criu",
     ) -> None:
         if cgroups not in get_args(CgroupChoice):
             raise SpecError(f"{cgroups!r} is no way to manage cgroups", origin="cgroups")
@@ -83,6 +86,7 @@ class Runtime:
         if hook_environment not in ("inherit", "clear"):
             raise SpecError(f"{hook_environment!r} is no environment", origin="hook_environment")
         self._owned = lifetime == "owner"
+        self._criu = criu
         self._hooks_inherit = hook_environment == "inherit"
         self._environment: Environment | None = None
         self._containers: dict[str, Container] = {}
@@ -379,23 +383,69 @@ class Runtime:
         if self._following is not None and not self._ready().watcher.exchange.listens_to_all():
             self._following.stop()
 
-    # What later versions do -------------------------------------------------------------------------
+    # Saved containers -------------------------------------------------------------------------------
 
-    async def restore(self, id: str, source: Source, *, images: str | os.PathLike[str]) -> NoReturn:  # noqa: ARG002
-        """Bring back what `Container.checkpoint` saved."""
-        _later("checkpoint and restore", "Runtime.restore")
+    async def restore(
+        self,
+        id: str | None,
+        source: Source,
+        *,
+        images: str | os.PathLike[str],
+        stdin: Redirect = None,
+        stdout: Redirect = None,
+        stderr: Redirect = None,
+        console_socket: str | None = None,
+        no_new_keyring: bool = False,
+        systemd_properties: Mapping[str, object] | None = None,
+        property_policy: PropertyPolicy = "careful",
+        callbacks: Callbacks | None = None,
+        **options: Any,
+    ) -> Container:
+        """Bring back what `Container.checkpoint` saved into *images*, as a new container that runs.
+
+        *source* is as for `create`: the root and the mounts are as it says, and may be elsewhere than they
+        were; what the processes are is in the images.  Streams that were pipes, or led outside, are given
+        anew.  Of its hooks prestart, createRuntime and poststart run.  *options* are those of
+        `RestoreOptions`.  Raises what `create` raises, and `CriuError` with the lines of CRIU's log that
+        say why.  On any failure or cancellation nothing is left.
+        """
+        from .container.restoring import Restoring
+        from .criu.options import RestoreOptions
+
+        asked = RestoreOptions(**options)
+        made = CreateOptions(
+            redirects=Redirects(stdin, stdout, stderr),
+            console_socket=console_socket,
+            no_new_keyring=no_new_keyring,
+            systemd_properties=_property_texts(systemd_properties),
+            property_policy=_checked_policy(property_policy),
+            callbacks=callbacks,
+            start=True,
+        )
+        environment = self._ready()
+        id = _checked_id(id)
+        await environment.prepare()
+        restoring = Restoring(environment, id, source, os.fspath(images), made, asked)
+        return await self._bring_up(id, made, restoring.run)
 
     # ------------------------------------------------------------------------------------------------
 
     async def _create(self, id: str | None, source: Source, options: CreateOptions) -> Container:
         environment = self._ready()
-        id = check_id(id) if id is not None else f"aioc-{os.urandom(8).hex()}"
+        id = _checked_id(id)
         await environment.prepare()
         # Who listens wants to be there before anything of the user's runs.
         setup = replace(options, start=options.start and not environment.watcher.exchange.listens(id))
+        return await self._bring_up(id, options, Setup(environment, id, source, setup).run)
+
+    async def _bring_up(
+        self, id: str, options: CreateOptions, make: Callable[[], Awaitable[Made]]
+    ) -> Container:
+        """Make a container by *make*, and keep it."""
+        environment = self._ready()
         self._creating.add(id)
         try:
-            created = await Setup(environment, id, source, setup).run()
+            created = await make()
         finally:
             self._creating.discard(id)
         files = environment.files(created.cgroup)
@@ -468,6 +518,7 @@ class Runtime:
             delegated=self._cgroups == "delegated",
             owned=self._owned,
             hooks_inherit=self._hooks_inherit,
+            criu=self._criu,
         )
 
     async def _close(self) -> None:
@@ -503,6 +554,11 @@ def _property_texts(properties: Mapping[str, object] | None) -> tuple[tuple[str,
     return tuple((name, property_text(name, value)) for name, value in properties.items())
 
 
+def _checked_id(id: str | None) -> str:
+    """Check an id, or make one up."""
+    return check_id(id) if id is not None else f"aioc-{os.urandom(8).hex()}"
+
+
 def _checked_policy(policy: PropertyPolicy) -> PropertyPolicy:
     """Take no misspelt policy for a lax one."""
     if policy not in get_args(PropertyPolicy):
@@ -519,7 +575,3 @@ def _log() -> Logger:
     from logging import getLogger
 
     return getLogger("aiocontainer")
-
-
-def _later(feature: str, origin: str) -> NoReturn:
-    raise UnsupportedError(feature, needs="a later version of aiocontainer", origin=origin)

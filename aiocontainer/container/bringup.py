@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .._aio import in_thread
 from ..console import Pty, send_master
 from ..events import Exits
-from .launch import Launch
+from .launch import Launch, Launched
 from .process import Process
 from .stdio import Streams
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .._aio import OwnedFd
     from ..plan.plan import Plan
     from .fds import Sources
-    from .launch import Launched
     from .stdio import Redirects
 
 __all__ = ["Bringup"]
@@ -59,15 +58,24 @@ class Bringup:
         It makes so many *processes*, one after the other.  *sources* is given the payload's ends of the
         streams.
         """
-        payload, self._ends = self._redirects.open()
         with ExitStack() as stack:
-            for end in payload.values():
-                stack.enter_context(end)
+            payload = self.open_streams(stack)
             fds = sources(payload, stack).open(plan, stack)
             self._launch = Launch(plan, processes=processes, owned=owned)
             if self._interrupted:
                 self._launch.interrupt()
             self._launch.send(spawner, wire, fds, cgroup_fd)
+
+    def open_streams(self, stack: ExitStack) -> Mapping[int, OwnedFd]:
+        """Open the streams; *stack* owns the payload's ends."""
+        payload, self._ends = self._redirects.open()
+        for end in payload.values():
+            stack.enter_context(end)
+        return payload
+
+    def adopt(self, pid: int, pidfd: OwnedFd) -> None:
+        """Take over a process that nobody here has launched."""
+        self._launched = Launched(pid, pidfd)
 
     @property
     def launch(self) -> Launch:
@@ -89,9 +97,13 @@ class Bringup:
 
     def take_console(self) -> None:
         """Take the terminal's master that the helper handed over, or send it on to the console socket."""
-        self._master = self.launch.channel.dialogue.taken()
+        self.give_console(self.launch.channel.dialogue.taken())
+
+    def give_console(self, master: OwnedFd) -> None:
+        """Take *master* over, or send it on to the console socket."""
+        self._master = master
         if self._console_socket is not None:
-            with self._master as master:
+            with master:
                 send_master(self._console_socket, master.fileno())
             self._master = None
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -21,7 +22,6 @@ from ..errors import (
     SpecError,
     StateCorruptError,
     StateError,
-    UnsupportedError,
 )
 from .entering import Entering, ExecOptions
 from .hooking import Hooking
@@ -35,12 +35,12 @@ from .units import end_unit
 from .updating import Update, read_resources
 
 if TYPE_CHECKING:
-    import os
     import socket
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from ..cgroups import Cgroup
     from ..cgroups.systemd import Unit
+    from ..criu.messages import DumpStats
     from ..events import ExitStatus, Monitor, SeccompNotifications
     from ..hooks import Callbacks
     from ..plan.hooks import HookKind
@@ -245,11 +245,63 @@ class Container(Observed):
             if left is not None:
                 await left.after_end()
 
-    # What later versions do -------------------------------------------------------------------------
+    # Saving -----------------------------------------------------------------------------------------
 
-    async def checkpoint(self, *, images: str | os.PathLike[str], leave_running: bool = False) -> NoReturn:  # noqa: ARG002
-        """Save its processes with CRIU."""
-        _later("checkpoint and restore", "Container.checkpoint")
+    async def checkpoint(
+        self,
+        *,
+        images: str | os.PathLike[str],
+        leave_running: bool = False,
+        pre_dump: bool = False,
+        **options: Any,
+    ) -> DumpStats:
+        """Save its processes into the directory *images* with CRIU; then it is gone, as after `delete`.
+
+        Unless it is to go on: *leave_running*, or *pre_dump*, which saves memory only, for another
+        checkpoint whose ``parent`` it is.  *options* are those of `CheckpointOptions`.  The directory is
+        made, for us alone.  `CriuError` with the lines of CRIU's log that say why: then, and if this is
+        cancelled before the images are complete, the container is as it was.  `UnsupportedError` without
+        CRIU or protobuf, or for what they cannot do; `StateError` unless running or paused.
+        """
+        from ..criu.options import CheckpointOptions
+        from .checkpointing import Checkpointing
+
+        asked = CheckpointOptions(leave_running=leave_running, pre_dump=pre_dump, **options)
+        spec = await self.config()
+        goes_on = leave_running or pre_dump
+        checkpointing: Checkpointing | None = None
+        try:
+            async with self._turn:
+                status = await self.status()
+                require(status, "checkpoint", id=self.id)
+                checkpointing = Checkpointing(
+                    self._environment,
+                    self._record,
+                    self._cgroup,
+                    spec,
+                    os.fspath(images),
+                    asked,
+                    paused=status is Status.PAUSED,
+                )
+                return await checkpointing.run()
+        finally:
+            if checkpointing is not None and checkpointing.done and not goes_on:
+                self.watching.shot()
+                await self.delete(force=True)
+
+    async def checkpoint_in_rounds(
+        self, *, images: str | os.PathLike[str], most: int = 8, pages: int = 1000, **options: Any
+    ) -> list[DumpStats]:
+        """Save its memory while it runs, until little is left to save, and then all of it.
+
+        Rounds go into directories ``1``, ``2``, ... below *images*, each with what has changed since the
+        one before; the checkpoint into ``last``, which is what `Runtime.restore` takes.  There are no more
+        rounds than *most*, and none after one that wrote at most *pages*, or no less than the one before.
+        Returns what each has counted.  Raises what `checkpoint` raises, and takes its *options*.
+        """
+        from .rounds import checkpoint_in_rounds
+
+        return await checkpoint_in_rounds(self.checkpoint, os.fspath(images), most, pages, options)
 
     # ------------------------------------------------------------------------------------------------
 
@@ -508,7 +560,3 @@ def _pairs(env: Mapping[str, str] | Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(env, Mapping):
         return tuple(f"{name}={value}" for name, value in env.items())
     return tuple(env or ())
-
-
-def _later(feature: str, origin: str) -> NoReturn:
-    raise UnsupportedError(feature, needs="a later version of aiocontainer", origin=origin)

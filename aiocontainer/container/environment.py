@@ -30,6 +30,7 @@ from .units import Managers
 
 if TYPE_CHECKING:
     from ..cgroups import Cgroup
+    from ..criu.probing import Criu
     from ..plan.host import Host
     from ..plan.options import CgroupDriver
     from ..plan.plan import CgroupPlan
@@ -50,6 +51,7 @@ class Environment:
         hooks_inherit: bool = True,
         cgroup_driver: CgroupDriver = "cgroupfs",
         delegated: bool = False,
+        criu: str = "criu",
     ) -> None:
         """With *delegated*, cgroups are made in a scope that the service manager gives us once."""
         self.store = store
@@ -64,6 +66,8 @@ class Environment:
         self._lock = threading.Lock()
         self._preparing = asyncio.Lock()
         self._prepared = False
+        self._criu_program = criu
+        self._criu: asyncio.Task[Criu] | None = None
         self._host: Host | None = None
         self._spawner: native.Spawner | None = None
 
@@ -112,9 +116,24 @@ class Environment:
 
     async def finish(self) -> None:
         """Let go of the service managers, once the helper has ended."""
+        if self._criu is not None:
+            await asyncio.wait([self._criu])
         if self._delegation is not None and self.owned:
             await self._delegation.release()
         await self.managers.close()
+
+    async def criu(self) -> Criu:
+        """Return the CRIU that is there, asked once; `UnsupportedError`, `CriuError`."""
+        from ..criu.probing import probe_criu  # only those who use it pay for it
+
+        if self._criu is None:
+            self._criu = asyncio.ensure_future(probe_criu(self._criu_program))
+        asked = self._criu
+        try:
+            return await asyncio.shield(asked)
+        except Exception:
+            self._criu = None  # it may be installed by the next time
+            raise
 
     @cached_property
     def namespaces(self) -> dict[str, int]:

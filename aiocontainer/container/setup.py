@@ -193,16 +193,35 @@ class Setup:
         return state
 
     def _prepare(self) -> None:
-        """Compile, record, make cgroup and gate, open what is passed, send the plan.
+        """Compile, record, make cgroup and gate, open what is passed, send the plan."""
+        overlay = self._load()
+        self._at_once = self._options.start and self._can_start_at_once()
+        self._compile(overlay=overlay)
+        self._connect()
+        spawner = self._environment.spawner
+        self._reserve(overlay=overlay)
+        compiled, cgroup = self._compiled, self._cgroup
+        assert cgroup is not None
+        self._up.send(
+            spawner,
+            self._plan,
+            compiled.wire,
+            self._sources,
+            processes=compiled.traits.processes,
+            cgroup_fd=birth_cgroup(cgroup, self._plan) if self._unit is None else -1,
+            owned=self._environment.owned,
+        )
+
+    def _load(self) -> bool:
+        """Read the source; whether it is to lie under a throw-away layer."""
+        self._spec, self._bundle, overlay = load_source(self._source, self._environment.host)
+        return overlay
+
+    def _reserve(self, *, overlay: bool) -> None:
+        """Record what will be made, and make the cgroup.
 
         Every refusal of the specification happens before anything is touched.
         """
-        host = self._environment.host
-        self._spec, self._bundle, overlay = load_source(self._source, host)
-        self._at_once = self._options.start and self._can_start_at_once()
-        compiled = self._compile(overlay=overlay)
-        self._connect()
-        spawner = self._environment.spawner
         cgroup = self._environment.cgroup(self._plan.cgroup)
         cgroup.survey()
         unit = self._planned_unit(cgroup)
@@ -227,16 +246,7 @@ class Setup:
         if self._unit is None:
             self._limit(cgroup)
             if cgroup.made.get("") == 0:
-                compiled = self._compile(overlay=overlay, enter_cgroup=True)
-        self._up.send(
-            spawner,
-            self._plan,
-            compiled.wire,
-            self._sources,
-            processes=compiled.traits.processes,
-            cgroup_fd=birth_cgroup(cgroup, self._plan) if self._unit is None else -1,
-            owned=self._environment.owned,
-        )
+                self._compile(overlay=overlay, enter_cgroup=True)
 
     def _compile(self, *, overlay: bool, enter_cgroup: bool = False) -> Compiled:
         options = self._plan_options(overlay=overlay, enter_cgroup=enter_cgroup)
@@ -254,12 +264,12 @@ class Setup:
             return None
         return UnitRecord(name=plan.name, user=plan.user, uid=self._environment.host.euid)
 
-    def _enter_unit(self) -> None:
-        """Complete what the service manager has made around the first process, and let that go on."""
+    def _enter_unit(self, pid: int) -> None:
+        """Complete what the service manager has made around the first process."""
         assert self._unit is not None
         assert self._cgroup is not None
         assert self._plan.cgroup is not None
-        pid, paths = self._up.launch.born().pid, self._plan.cgroup.paths
+        paths = self._plan.cgroup.paths
         actual = paths if self._unit.is_slice else where_is(pid, paths)
         if actual != paths:
             self._cgroup.close()
@@ -267,7 +277,6 @@ class Setup:
         self._cgroup.adopt(pid, ours=self._unit.is_ours)
         self._read_first(self._cgroup)
         self._limit(self._cgroup)
-        self._up.launch.channel.proceed()
 
     def _read_first(self, cgroup: Cgroup) -> None:
         """Note what has been counted before there is anything of the container's."""
@@ -287,7 +296,8 @@ class Setup:
             cgroup.delegate(plan.owner)
 
     def _go_on_in_unit(self) -> State | int:
-        self._enter_unit()
+        self._enter_unit(self._up.launch.born().pid)
+        self._up.launch.channel.proceed()
         return self._go_on()
 
     def _connect(self) -> None:
@@ -409,6 +419,7 @@ class Setup:
             "gate": self._compiled.gate,
             "hooks": later_hooks(self._spec),
             "netDevices": {device.host: device.name for device in self._plan.devices},
+            "untrusted": self._options.property_policy == "untrusted",
         }
 
     def _bootstrap(self) -> int:

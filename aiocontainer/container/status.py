@@ -36,6 +36,8 @@ NEXT: Mapping[tuple[Status, str], Status] = {
     (_CREATED, "update"): _CREATED,
     (_RUNNING, "update"): _RUNNING,
     (_PAUSED, "update"): _PAUSED,
+    (_RUNNING, "checkpoint"): _RUNNING,
+    (_PAUSED, "checkpoint"): _PAUSED,
     (_CREATED, "kill"): _CREATED,
     (_RUNNING, "kill"): _RUNNING,
     (_PAUSED, "kill"): _PAUSED,
@@ -48,6 +50,7 @@ NEXT: Mapping[tuple[Status, str], Status] = {
 _REASONS = {
     (_RUNNING, "start"): "already started",
     (_STOPPED, "start"): "its process has ended",
+    (_CREATED, "checkpoint"): "its program does not run yet",
     (_RUNNING, "delete"): "kill it first, or delete with force",
     (_PAUSED, "exec"): "a process that joined it would hang",
 }

@@ -22,8 +22,10 @@ __all__ = [
     "open_tree",
     "openat2",
     "overlay",
+    "rooted_mounts",
     "start_program",
     "syncfs",
+    "start_worker",
     "user_namespace",
     "user_namespace_maps",
     "wait_pidfd",
@@ -90,6 +92,42 @@ def start_program(
     place = _text(directory)
     pid: int = lib.lib_start_program(_text(path), argv, envp, place, input, output, errors, pidfd)
     return _checked(pid, path), pidfd[0]
+
+
+def start_worker(
+    path: str,
+    args: Sequence[str],
+    env: Sequence[str],
+    fds: Sequence[int],
+    *,
+    mounts: int = -1,
+    keyring: str | None = None,
+    permissions: int = 0,
+) -> tuple[int, int]:
+    """Start a program with fds[i] as its descriptor i and no other; returns as `start_program`.
+
+    It runs in the mount namespace *mounts*, unless that is -1; with *keyring* its session keyring is a new
+    one of that name, with these *permissions*: keyctl_setperm(3).
+    """
+    pidfd = ffi.new("int *", -1)
+    (argv, *_kept), (envp, *_kept_too) = _vector(args), _vector(env)
+    numbers = ffi.new("int[]", list(fds))
+    ring = ffi.NULL if keyring is None else _text(keyring)
+    pid: int = lib.lib_start_worker(
+        _text(path), argv, envp, numbers, len(fds), mounts, ring, permissions, pidfd
+    )
+    return _checked(pid, path), pidfd[0]
+
+
+def rooted_mounts(root: str, directories: Sequence[str]) -> tuple[int, list[int]]:
+    """Return a mount namespace like ours where *root* is a mount, and *directories*, opened there.
+
+    The caller closes all of them.  Nobody is in it, so it goes with its descriptor.
+    """
+    (paths, *_kept), fds = _vector(directories), ffi.new("int[]", len(directories) or 1)
+    place = _text(root)
+    mounts: int = lib.lib_rooted_mounts(place, ffi.cast("const char *const *", paths), len(directories), fds)
+    return _checked(mounts, root), [fds[index] for index in range(len(directories))]
 
 
 def _text(string: str) -> ffi.CData:

@@ -17,7 +17,7 @@ from .._aio import Closing, OwnedFd
 from ..errors import HelperError
 from ._lib import ffi, lib
 from .calls import wait_pidfd
-from .wire import MAX_FDS, encode_spawn
+from .wire import MAX_FDS, REPLY_SPACE, encode_spawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,6 +108,21 @@ class Spawner(Closing):
             raise HelperError("the helper has ended", errno=exc.errno or 0) from exc
         except OSError as exc:  # ETOOMANYREFS: more descriptors under way than RLIMIT_NOFILE, unix(7)
             raise HelperError(f"cannot ask the helper: {exc.strerror}", errno=exc.errno or 0) from exc
+
+    def adopt(self, pidfd: int) -> None:
+        """Have a process killed, too, when this one is gone; *pidfd* stays the caller's.  Blocks briefly."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        with ours:
+            with theirs:
+                passed = array.array("i", [theirs.fileno(), pidfd])
+                message = encode_spawn(lib.SPAWN_ADOPT, len(passed), 0)
+                try:
+                    self._control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
+                except OSError as exc:
+                    raise HelperError(f"cannot ask the helper: {exc.strerror}", errno=exc.errno or 0) from exc
+            answer = ours.recv(REPLY_SPACE)
+        if answer or self.ended:  # it says only if it does not
+            raise HelperError("the helper cannot own the process")
 
     def close(self) -> None:
         """Let the helper kill what it owns and end, and reap it.  A second call does nothing."""

@@ -20,7 +20,6 @@ from aiocontainer import (
     SpecError,
     StateError,
     Status,
-    UnsupportedError,
 )
 
 if TYPE_CHECKING:
@@ -237,12 +236,6 @@ async def test_pause_and_resume(runtime: Runtime, rootfs: str) -> None:
         await c.resume()
         assert await c.status() is Status.RUNNING
         await c.pause()  # and the block is left: delete kills what is frozen
-
-
-async def test_what_comes_later_says_so(runtime: Runtime, rootfs: str) -> None:
-    async with runtime.container(shell("sleep 60", rootfs)) as c:
-        with pytest.raises(UnsupportedError):
-            await c.checkpoint(images="x")
 
 
 async def test_ignored_sigchld(runtime: Runtime, rootfs: str) -> None:

@@ -20,6 +20,7 @@ from support.processes import is_alive
 from talk import program, shell, stdio, step
 
 from aiocontainer import native
+from aiocontainer._aio import OwnedFd
 from aiocontainer.errors import HelperError
 from aiocontainer.native import spawner as spawner_module
 from aiocontainer.native import wire
@@ -166,7 +167,9 @@ BAD_REQUESTS: dict[str, tuple[bytes, int]] = {
     "no descriptors": (message(fds=0), 0),
     "one descriptor": (message(fds=1), 1),
     "cgroup missing": (message(flags=lib.SPAWN_INTO_CGROUP), 2),
-    "flags": (message(flags=8), 2),
+    "flags": (message(flags=16), 2),
+    "adopting no process": (message(flags=lib.SPAWN_ADOPT), 2),
+    "adopting with a plan": (message(flags=lib.SPAWN_ADOPT, fds=3), 3),
     "clone flags": (message(clone_flags=0x20000), 2),
     "too many": (message(fds=250), 250),
 }
@@ -187,6 +190,24 @@ def test_a_bad_request_is_answered_and_forgotten(
     assert [reply.value < 0 for reply in replies] == ([True] if fds else [])
     conversation.close()
     assert talk.run(spawner, program("/bin/true")).exits()[0].code == 0
+
+
+def test_what_was_adopted_ends_with_the_spawner(spawner: native.Spawner) -> None:
+    child = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        with OwnedFd(os.pidfd_open(child.pid)) as pidfd:
+            spawner.adopt(pidfd.fileno())
+        assert is_alive(child.pid)
+        spawner.close()
+        assert child.wait(10) == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_only_processes_are_adopted(spawner: native.Spawner) -> None:
+    with open(os.devnull) as file, pytest.raises(HelperError, match="cannot own"):
+        spawner.adopt(file.fileno())
 
 
 IDLE = ["0", "1", "2", "3", "4"]  # the image three times, the control socket, its epoll

@@ -28,6 +28,7 @@ LEVELS = {
     "store": 4,
     "console": 4,
     "images": 4,
+    "criu": 4,
     "container": 5,
     "glance": 5.5,
     "runtime": 6,
@@ -45,6 +46,7 @@ DOORS = {
     "pyinotify": {"events/inotify.py"},
     "rich": {"cli/top.py", "farm/progress.py"},
     "zstandard": {"images/streams.py"},
+    "google": {"criu/schema.py", "criu/messages.py"},
 }
 
 
