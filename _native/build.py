@@ -99,7 +99,7 @@ def build_launcher(target: Path) -> None:
 def write_digest(helper: Path, directory: Path) -> None:
     """Leave the digest of *helper* in *directory* as a header for lib.c."""
     directory.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(helper.read_bytes()).hexdigest()
+    digest = hashlib.blake2b(helper.read_bytes(), digest_size=32).hexdigest()
     (directory / DIGEST_HEADER).write_text(f'#define HELPER_DIGEST "{digest}"\n')
 
 

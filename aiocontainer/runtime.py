@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from msgspec.structs import replace
 
 from ._aio import finish, in_thread, undo
-from ._features import features
 from .container import Completed, Container
 from .container.environment import Environment
 from .container.finding import Found, find, remove_damaged
@@ -249,6 +248,8 @@ class Runtime:
     @staticmethod
     def features() -> Features:
         """Return what this build can do, whatever the machine has.  OCI features.md."""
+        from ._features import features  # only those who ask pay for it
+
         return features()
 
     # Finding ----------------------------------------------------------------------------------------

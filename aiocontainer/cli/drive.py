@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import signal
 from typing import TYPE_CHECKING, Literal
+
+from .loop import asyncio  # isort: split
 
 from aiocontainer import Runtime, UnsupportedError
 
@@ -48,6 +50,7 @@ def drive(
             task.cancel()
 
         catch(ENDING, cancel)
+        gc.enable()
         async with _runtime(program, lifetime) as runtime:
             return await work(runtime)
 

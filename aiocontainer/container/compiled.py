@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .. import native
+from .._digest import sha256
 from ..plan.compile import compile_plan, renamed
 from ..plan.steps import Fork, Keyring, Seccomp
 from .starting import gate_facts
@@ -98,7 +98,7 @@ class Compiler:
             gate_facts(plan),
             traits_of(plan),
             config,
-            hashlib.sha256(config).hexdigest(),
+            sha256(config).hexdigest(),
         )
         with self._lock:
             self._entries[key] = _Entry(spec, compiled)

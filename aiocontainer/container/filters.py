@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -11,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from .. import native
+from .._digest import sha256
 from ..plan.flags import BPF_MAXINSNS
 from ..plan.steps import Seccomp
 from ..store import Cache, default_cache
@@ -45,7 +45,7 @@ class Filters:
 
     def program(self, filter: Filter) -> bytes:
         """Return what the kernel is to execute; `UnsupportedError`, `SpecError`."""
-        key = hashlib.sha256(self._machine + msgspec.msgpack.encode(filter)).hexdigest()
+        key = sha256(self._machine + msgspec.msgpack.encode(filter)).hexdigest()
         with self._lock:  # who asks for the same meanwhile had better wait
             program = self._programs.pop(key, None) or self._kept(key) or self._built(key, filter)
             self._programs[key] = program

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from .._aio import OwnedFd
+from .._lazy import pattern
 from ..errors import NotRunningError, SpecError
 from ..events import ExitStatus
 from .stdio import Streams
@@ -25,7 +26,7 @@ __all__ = ["Process", "SignalName", "signal_number"]
 SignalName: TypeAlias = str | int | signal.Signals
 """A signal by name ("TERM", "SIGTERM", "RTMIN+3"), number, or `signal.Signals`."""
 
-_REALTIME = re.compile(r"RT(MIN|MAX)(?:([+-])(\d{1,2}))?", re.ASCII)
+_REALTIME = pattern(r"RT(MIN|MAX)(?:([+-])(\d{1,2}))?", re.ASCII)
 
 
 def signal_number(name: SignalName) -> int:

@@ -5,11 +5,11 @@ cgroup-v2.rst "memory.events", "cgroup.events", "pids.events"; cgroup-v1/memory.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from .._lazy import pattern
 from .exit_status import OomVerdict
 from .notices import Empty, Event, Frozen, LimitHit, Oom, Thawed
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Above", "Counters", "Evidence", "notices", "oom_victims", "parse", "verdict"]
 
-_VICTIM: Final = re.compile(rb"Killed process (\d+) \(")
+_VICTIM: Final = pattern(rb"Killed process (\d+) \(")
 _KERNEL: Final = 8
 """Priorities below it come from the kernel: who writes to the log himself gets a higher facility."""
 

@@ -6,7 +6,6 @@ import array
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import select
 import signal
@@ -14,6 +13,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from .._aio import Closing, OwnedFd
+from .._digest import blake2b
 from ..errors import HelperError
 from ._lib import ffi, lib
 from .calls import wait_pidfd
@@ -162,7 +162,7 @@ def _sealed_image() -> OwnedFd:
             content = file.read()
     except OSError as exc:
         raise HelperError(f"{_HELPER}: {exc.strerror}", errno=exc.errno or 0) from exc
-    if hashlib.sha256(content).hexdigest().encode() != ffi.string(lib.lib_helper_digest):
+    if blake2b(content, digest_size=32).hexdigest().encode() != ffi.string(lib.lib_helper_digest):
         raise HelperError(f"{_HELPER} is not the helper that this library was built with")
     fd = lib.lib_sealed_memfd(
         b"aiocontainer", ffi.from_buffer(content), len(content), _MFD_EXEC, _F_SEAL_EXEC

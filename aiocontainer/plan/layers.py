@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Final
 
+from .._lazy import pattern
 from ..errors import SpecError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["fitting"]
 
 _LONGEST: Final = 255
-_COLON: Final = re.compile(r"(?<!\\):")
-_ESCAPED: Final = re.compile(r"\\(.)")
+_COLON: Final = pattern(r"(?<!\\):")
+_ESCAPED: Final = pattern(r"\\(.)")
 _APPENDING: Final = (6, 7)  # the kernel that has "lowerdir+"
 
 

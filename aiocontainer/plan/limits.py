@@ -7,13 +7,13 @@ from anybody, a warning tells so.
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from .._lazy import pattern
 from ..errors import SpecError, UnsupportedError
 from ..spec import Resources, at
 from . import limits_v1 as v1
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cgroup_limits", "limit_warnings", "limited"]
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)+")
+_NAME: Final = pattern(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)+")
 
 _CORE: Final = frozenset({"cgroup.max.depth", "cgroup.max.descendants", "cgroup.pressure"})
 """Settings of every cgroup; the other core files move, freeze, kill or pass on, which is the runtime's."""

@@ -6,8 +6,9 @@ Paths are decoded as file names are (surrogateescape), since that is what they a
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, NamedTuple
+
+from .._lazy import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -76,7 +77,7 @@ def _device(field: bytes) -> int:
         raise ValueError(f"mountinfo: no device number: {field!r}") from exc
 
 
-_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+_ESCAPE = pattern(rb"\\([0-3][0-7]{2})")
 
 
 def _unescape(field: bytes) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
+from .._lazy import pattern
 from ..errors import SpecError, UnsupportedError
 from .mount_options import parse_options
 from .paths import clean
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["stacked_root"]
 
 _ORIGIN: Final = "$.mounts[0]"
-_COLON: Final = re.compile(r"(?<!\\):")
-_ESCAPED: Final = re.compile(r"\\(.)")
+_COLON: Final = pattern(r"(?<!\\):")
+_ESCAPED: Final = pattern(r"\\(.)")
 _MAX_LAYERS: Final = 500  # OVL_MAX_STACK
 _SINGLE: Final = ("upperdir", "workdir")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
 
+from .._lazy import pattern
 from ..errors import SpecError, UnsupportedError
 from .host import CgroupMode
 
@@ -28,8 +28,8 @@ ORIGIN: Final = "$.linux.cgroupsPath"
 
 _FIELDS: Final = 3
 _MAX_NAME: Final = 255  # bytes; UNIT_NAME_MAX counts a NUL
-_NAME: Final = re.compile(r"[A-Za-z0-9:_.\\@-]+")
-_UNFIT: Final = re.compile(r"[^A-Za-z0-9:_.-]")
+_NAME: Final = pattern(r"[A-Za-z0-9:_.\\@-]+")
+_UNFIT: Final = pattern(r"[^A-Za-z0-9:_.-]")
 _ROOT: Final = "-.slice"
 
 # A directory named like one of these could be taken for a file of the kernel's.

@@ -6,11 +6,11 @@ the manager has no property for, or is too old for, the files alone carry.  syst
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
+from .._lazy import pattern
 from ..errors import SpecError
 from ..spec import parse_list
 from .host import CgroupMode
@@ -107,7 +107,7 @@ def _number(write: CgroupWrite) -> int:
     return min(int(found[1]) << 10 * _SUFFIXES.index(found[2].upper()), INFINITY)
 
 
-_SIZE: Final = re.compile(r"([0-9]{1,20})([KMGTPEkmgtpe]?)")
+_SIZE: Final = pattern(r"([0-9]{1,20})([KMGTPEkmgtpe]?)")
 _SUFFIXES: Final = ("", "K", "M", "G", "T", "P", "E")
 
 
@@ -169,7 +169,7 @@ def _quota(write: CgroupWrite, cpu: Cpu | None) -> _Quota:
     )
 
 
-_COUNT: Final = re.compile(r"[0-9]{1,19}|max")
+_COUNT: Final = pattern(r"[0-9]{1,19}|max")
 
 
 def _per_second(quota: int, period: int) -> int:
@@ -261,7 +261,7 @@ _RATES: Final = {
     "riops": "IOReadIOPSMax",
     "wiops": "IOWriteIOPSMax",
 }
-_DEVICE: Final = re.compile(r"[0-9]{1,10}:[0-9]{1,10}")
+_DEVICE: Final = pattern(r"[0-9]{1,10}:[0-9]{1,10}")
 
 
 def _device_path(numbers: str, write: CgroupWrite) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from .._lazy import pattern
 from ..errors import SpecError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ MAX_DEPTH = 64
 T = TypeVar("T")
 
 _INTEGERS = range(-(2**63), 2**64)
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_IDENTIFIER = pattern(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def at(parent: str, key: str) -> str:
@@ -115,7 +116,7 @@ _quick = json.JSONDecoder(object_pairs_hook=_members, parse_int=_integer, parse_
 _slow = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_integer, parse_constant=_Constant)
 
 # An escape is the only way to write a NUL, or half a surrogate pair, into JSON that is valid UTF-8.
-_SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+_SUSPECT_ESCAPE = pattern(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
 def _parse(text: str) -> Any:
@@ -198,8 +199,8 @@ def _text_faults(text: str, address: str) -> Iterator[SpecError]:
         yield SpecError("has half of a surrogate pair", origin=address)
 
 
-_WHERE = re.compile(r"(?s)(?P<problem>.*) - at `(?P<address>.*)`")
-_MISSING = re.compile(r"Object missing required field `(.*)`")
+_WHERE = pattern(r"(?s)(?P<problem>.*) - at `(?P<address>.*)`")
+_MISSING = pattern(r"Object missing required field `(.*)`")
 _SOME_KEY = "[...]"  # msgspec: "of some key"
 _TOO_WIDE = "an integer wider than 64 bits"
 

@@ -6,9 +6,9 @@ differ about who a process runs as, so only plain decimal is a number here.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
+from .._lazy import pattern
 from ..errors import SpecError
 
 __all__ = ["MAX_CPUS", "ascii_int", "check_id", "parse_list", "parse_user"]
@@ -16,9 +16,9 @@ __all__ = ["MAX_CPUS", "ascii_int", "check_id", "parse_list", "parse_user"]
 MAX_CPUS: Final = 2**16  # also of memory nodes; far above what a kernel can be built for
 
 _LAST_ID: Final = 2**32 - 2  # 2**32-1 is "no change" to the kernel.  setresuid(2)
-_ID: Final = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_+.-]{0,254}")
-_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,19}")
-_RANGE: Final = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_ID: Final = pattern(r"[A-Za-z0-9_+-][A-Za-z0-9_+.-]{0,254}")
+_NUMBER: Final = pattern(r"0|[1-9][0-9]{0,19}")
+_RANGE: Final = pattern(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
 def check_id(id: str) -> str:

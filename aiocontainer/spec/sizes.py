@@ -8,12 +8,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from .._lazy import pattern
 from ..errors import SpecError
 from .resources import Cpu, Memory, Pids, Resources
 
 __all__ = ["parse_size", "with_limits"]
 
-_SIZE: Final = re.compile(r"([0-9]{1,19})(?:([KMGTP])i?)?B?", re.ASCII | re.IGNORECASE)
+_SIZE: Final = pattern(r"([0-9]{1,19})(?:([KMGTP])i?)?B?", re.ASCII | re.IGNORECASE)
 _PERIOD_US: Final = 100_000
 
 

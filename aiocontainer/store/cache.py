@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from typing import Final
 
+from .._digest import sha256
 from ..errors import ContainerError
 from .files import DIRECTORY, check_root, closing, make_root, read_old, write_new
 
 __all__ = ["Cache", "default_cache"]
 
 _MOST: Final = 256
-_DIGEST_SIZE: Final = hashlib.sha256().digest_size
+_DIGEST_SIZE: Final = sha256().digest_size
 
 
 def default_cache(program: str = "aiocontainer") -> str:
@@ -71,7 +71,7 @@ class Cache:
 
 
 def _digest(name: str, data: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + b"\0" + data).digest()
+    return sha256(name.encode() + b"\0" + data).digest()
 
 
 def _trim(fd: int) -> None:

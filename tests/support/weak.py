@@ -94,7 +94,7 @@ def use_helper(path: str) -> None:
     from aiocontainer.native._lib import ffi, lib
 
     with open(path, "rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest().encode()
+        digest = hashlib.blake2b(file.read(), digest_size=32).hexdigest().encode()
     put("native.spawner._HELPER", path)
     put("native.spawner.lib", Library(lib, lib_helper_digest=ffi.new("char[]", digest)))
 

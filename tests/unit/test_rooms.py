@@ -14,6 +14,8 @@ PACKAGE = Path(__file__).parents[2] / "aiocontainer"
 LEVELS = {
     "errors": 0,
     "_aio": 0,
+    "_digest": 0,
+    "_lazy": 0,
     "gvariant": 0.5,
     "spec": 1,
     "plan": 2,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from ..._lazy import pattern
 from .values import IoEntry, Pressure, PressureLine
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ NO_LIMIT: Final = 2**63 - 2**34
 MOST_CPUS: Final = 1 << 16
 
 _DIGITS: Final = 20  # of 2**64
-_SIGNED: Final = re.compile(rb"-?[0-9]{1,19}")
-_KEYED: Final = re.compile(rb"^([^ \t\n]+)[ \t]+([0-9]{1,20})$", re.MULTILINE)
-_PRESSURE: Final = re.compile(
+_SIGNED: Final = pattern(rb"-?[0-9]{1,19}")
+_KEYED: Final = pattern(rb"^([^ \t\n]+)[ \t]+([0-9]{1,20})$", re.MULTILINE)
+_PRESSURE: Final = pattern(
     rb"(some|full) avg10=([0-9]{1,3}\.[0-9]{2}) avg60=([0-9]{1,3}\.[0-9]{2})"
     rb" avg300=([0-9]{1,3}\.[0-9]{2}) total=([0-9]{1,20})"
 )
-_DEVICE: Final = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
+_DEVICE: Final = pattern(r"([0-9]{1,10}):([0-9]{1,10})")
 
 
 class MalformedError(ValueError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from ..._lazy import pattern
 from ...errors import SpecError
 from ..document import at
 from .shared import absolute
@@ -21,7 +21,7 @@ __all__ = ["device_problems", "is_interface_name", "rule_problems"]
 _NUMBERS = {"major": range(2**12), "minor": range(2**20)}
 
 # As the kernel's dev_valid_name(); "%" would make it choose a number.
-_INTERFACE = re.compile(r"[^\s/:%\x00]+")
+_INTERFACE = pattern(r"[^\s/:%\x00]+")
 _INTERFACE_BYTES = 15  # IFNAMSIZ, less the end
 
 

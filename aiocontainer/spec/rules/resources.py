@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from ..._lazy import pattern
 from ...errors import SpecError
 from ..document import at
 from .devices import is_interface_name, rule_problems
@@ -22,8 +22,8 @@ __all__ = ["resource_problems", "resource_warnings", "tuning_problems"]
 
 _WEIGHTS = range(10, 1001)
 
-_FILE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)+")
-_WORD = re.compile(r"[^\s\x00]+")
+_FILE = pattern(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)+")
+_WORD = pattern(r"[^\s\x00]+")
 
 _NEEDS_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 _TAKES_NO_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from ..._lazy import pattern
 from ...errors import SpecError
 from .idmaps import map_problems
 from .shared import absolute, environment
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["root_problems", "root_warnings"]
 
 # https://semver.org, with everything that may follow the three numbers left alone.
-_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:[-+][0-9A-Za-z.+-]+)?")
+_VERSION = pattern(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:[-+][0-9A-Za-z.+-]+)?")
 _MAJOR, _MINOR = 1, 3
 
 _NAME_BYTES = 64  # __NEW_UTS_LEN.  sethostname(2)

@@ -6,9 +6,9 @@ one function from key to path, and both checks and writing start from the path.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
+from ..._lazy import pattern
 from ...errors import SpecError
 from ..document import at
 from .devices import is_interface_name
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["sysctl_namespace", "sysctl_path", "sysctl_problems"]
 
 _ORIGIN: Final = "$.linux.sysctl"
-_SEPARATOR: Final = re.compile(r"[./]")
+_SEPARATOR: Final = pattern(r"[./]")
 _SWAPPED: Final = str.maketrans("./", "/.")
-_PART: Final = re.compile(r"[A-Za-z0-9_@-]+")
+_PART: Final = pattern(r"[A-Za-z0-9_@-]+")
 
 _IPC: Final = frozenset(
     f"kernel/{name}"

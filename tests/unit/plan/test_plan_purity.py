@@ -24,6 +24,7 @@ PURE = {
     "re",
     "struct",
     "typing",
+    ".._lazy",
     "..errors",
     "..gvariant",
     "..spec",

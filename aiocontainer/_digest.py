@@ -1,0 +1,24 @@
+"""Digests without OpenSSL, whose library takes longer to load than all of this package's modules.
+
+The modules are CPython's own, behind `hashlib`, which loads OpenSSL first; it takes over where they
+are missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlib import blake2b, sha256
+else:
+    try:
+        from _blake2 import blake2b
+
+        try:
+            from _sha2 import sha256  # Python 3.12
+        except ImportError:
+            from _sha256 import sha256
+    except ImportError:
+        from hashlib import blake2b, sha256
+
+__all__ = ["blake2b", "sha256"]
