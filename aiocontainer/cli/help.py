@@ -5,15 +5,30 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from .arguments import UsageError
 from .table import COMMANDS, GLOBAL_OPTIONS, PROGRAM, Command, Option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["command_help", "program_help"]
+    from .arguments import Invocation
+
+__all__ = ["command_help", "help_", "program_help"]
 
 WIDTH = 100
 COLUMN = 26  # where the explanations begin
+
+
+def help_(call: Invocation) -> int:
+    """Explain the program, or one command."""
+    if not call.operands:
+        print(program_help())
+        return 0
+    for command in COMMANDS:
+        if command.name == call.operands[0]:
+            print(command_help(command))
+            return 0
+    raise UsageError(f"there is no command {call.operands[0]!r}")
 
 
 def program_help() -> str:

@@ -402,4 +402,23 @@ COMMANDS = (
         (0, 0),
         (HELP,),
     ),
+    Command(
+        "completion",
+        "completion:completion",
+        "SHELL",
+        "print what bash, zsh or fish needs to complete command lines",
+        (1, 1),
+        (HELP,),
+        description="For bash, for one: source <(aiocontainer completion bash)",
+    ),
+    Command(
+        "man",
+        "manual:man",
+        "[COMMAND]",
+        "print the manual page of the program, or of a command",
+        (0, 1),
+        (HELP,),
+        description="To be read by man: aiocontainer man run | man -l -",
+    ),
+    Command("help", "help:help_", "[COMMAND]", "explain the program, or a command", (0, 1), (HELP,)),
 )
