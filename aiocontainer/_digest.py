@@ -6,6 +6,7 @@ are missing.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,9 +15,9 @@ else:
     try:
         from _blake2 import blake2b
 
-        try:
-            from _sha2 import sha256  # Python 3.12
-        except ImportError:
+        if sys.version_info >= (3, 12):
+            from _sha2 import sha256
+        else:
             from _sha256 import sha256
     except ImportError:
         from hashlib import blake2b, sha256

@@ -111,8 +111,10 @@ def _function(place: str) -> Callable[[Invocation], int]:
 
 
 def _sentence(exc: Exception) -> str:
-    from aiocontainer.errors import ContainerError
+    from aiocontainer.errors import ContainerError, NotRunningError
 
+    if isinstance(exc, NotRunningError):
+        return f"container not running: {exc}"  # words that containerd looks for
     if isinstance(exc, (ContainerError, OSError)):
         return str(exc)
     return f"internal error: {type(exc).__name__}: {exc} (--debug shows where)"

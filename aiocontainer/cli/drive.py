@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .loop import asyncio  # isort: split
 
-from aiocontainer import Runtime, UnsupportedError
+from aiocontainer import Runtime
 
 from .signals import catch
 
@@ -50,6 +50,7 @@ def drive(
             task.cancel()
 
         catch(ENDING, cancel)
+        gc.freeze()  # nor look for garbage in it later
         gc.enable()
         async with _runtime(program, lifetime) as runtime:
             return await work(runtime)
@@ -63,10 +64,6 @@ def drive(
 
 
 def _runtime(program: Namespace, lifetime: Literal["owner", "detached"]) -> Runtime:
-    if program.rootless != "auto":
-        raise UnsupportedError(
-            f"--rootless {program.rootless}", needs="a later version of aiocontainer", origin="--rootless"
-        )
     return Runtime(root=program.root, cgroups=manager(program), lifetime=lifetime)
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiocontainer import UnsupportedError
-from aiocontainer.spec import decode_process
-
 from .arguments import UsageError
 from .drive import drive
 from .foreground import Signals, catch_signals, stand_in
@@ -19,8 +16,6 @@ if TYPE_CHECKING:
     from .arguments import Invocation, Namespace
 
 __all__ = ["exec_"]
-
-_LATER = ("ignore_paused",)
 
 
 def exec_(call: Invocation) -> int:
@@ -48,6 +43,7 @@ def exec_(call: Invocation) -> int:
             additional_gids=options.additional_gids,
             preserve_fds=options.preserve_fds,
             cgroup_paths=_cgroups(options.cgroup),
+            ignore_paused=options.ignore_paused,
         )
         await _hand_over(process, options)
         return 0 if signals is None else await _stand_in(process, signals)
@@ -61,6 +57,8 @@ def _program(args: list[str], options: Namespace) -> list[str] | ProcessSpec:
         raise UsageError("give either a command or --process FILE")
     if args:
         return args
+    from aiocontainer.spec import decode_process
+
     with open(options.process, "rb") as file:
         return decode_process(file.read())
 
@@ -77,10 +75,6 @@ def _cgroups(words: list[str]) -> dict[str, str]:
 
 
 def _check(options: Namespace, *, terminal: bool) -> None:
-    for name in _LATER:
-        if getattr(options, name):
-            option = "--" + name.replace("_", "-")
-            raise UnsupportedError(f"exec {option}", needs="a later version of aiocontainer", origin=option)
     if options.console_socket and not (options.detach and terminal):
         raise UsageError("--console-socket is for --detach and a terminal")
     if options.detach and terminal and not options.console_socket:

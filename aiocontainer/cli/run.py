@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import UsageError
 from .descriptors import listen_fd_names, listen_fds
-from .drive import drive
+from .drive import drive, manager
 from .foreground import catch_signals, stand_in
 from .handover import send_pidfd, write_pid_file
 
@@ -27,7 +27,7 @@ def create(call: Invocation) -> int:
     (id,) = call.operands
 
     async def work(runtime: Runtime) -> int:
-        container = await _create(runtime, id, call.options.bundle or ".", call.options)
+        container = await _create(runtime, id, call.options.bundle or ".", call)
         try:
             await _hand_over(container, call.options, detached=True)
         except BaseException:
@@ -46,7 +46,7 @@ def run(call: Invocation) -> int:
         raise UsageError("--console-socket is for --detach, or for create")
 
     async def work(runtime: Runtime) -> int:
-        return await _run(await _create(runtime, id, source, options), options)
+        return await _run(await _create(runtime, id, source, call), options)
 
     return drive(call.program, work, lifetime="detached" if options.detach or options.keep else "owner")
 
@@ -110,8 +110,9 @@ def _variables(words: list[str]) -> dict[str, str]:
     return variables
 
 
-async def _create(runtime: Runtime, id: str | None, source: str | Command, options: Namespace) -> Container:
-    return await runtime.create(
+async def _create(runtime: Runtime, id: str | None, source: str | Command, call: Invocation) -> Container:
+    options = call.options
+    container = await runtime.create(
         id,
         source,
         console_socket=options.console_socket,
@@ -121,6 +122,20 @@ async def _create(runtime: Runtime, id: str | None, source: str | Command, optio
         no_pivot=options.no_pivot,
         no_new_keyring=options.no_new_keyring,
     )
+    try:
+        await _check_cgroup(container, call.program)
+    except BaseException:
+        await container.delete(force=True)
+        raise
+    return container
+
+
+async def _check_cgroup(container: Container, program: Namespace) -> None:
+    """Refuse, with --rootless false, that missing rights to make a cgroup were forgiven."""
+    if program.rootless != "false" or manager(program) == "none":
+        return
+    if not (await container.state()).cgroup_paths:
+        raise UsageError("--rootless false: no cgroup could be made for the container")
 
 
 async def _run(container: Container, options: Namespace) -> int:

@@ -113,7 +113,7 @@ GLOBAL_OPTIONS = (
     Option(("--systemd-cgroup",), "short for --cgroup-manager systemd"),
     Option(
         ("--rootless",),
-        "whether missing rights to cgroups are forgiven, one of",
+        "whether a container may go without a cgroup where rights to make one are missing; auto does",
         value="WHETHER",
         choices=("auto", "true", "false"),
         default="auto",

@@ -124,6 +124,7 @@ class Container(Observed):
         preserve_fds: int = 0,
         cgroup_paths: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        ignore_paused: bool = False,
     ) -> Process:
         """Run another process in it: all its namespaces, its cgroup, its credentials.
 
@@ -134,6 +135,7 @@ class Container(Observed):
         process behind.
         After *timeout_s* the process and all that it has started are killed, or when this runtime ends;
         `ExitStatus.timed_out` tells.  `UnsupportedError` for one without a cgroup.
+        `PausedError` for a container that is paused; with *ignore_paused* this waits until it is resumed.
         """
         options = ExecOptions(
             redirects=Redirects(stdin, stdout, stderr),
@@ -154,7 +156,9 @@ class Container(Observed):
         spec = await self.config()
         async with self._turn:
             status = await self.status()
-            require(status, "exec", id=self.id)
+            waits = ignore_paused and status is Status.PAUSED
+            if not waits:
+                require(status, "exec", id=self.id)
             assert self._process is not None
             entering = Entering(
                 self._environment,
@@ -167,6 +171,8 @@ class Container(Observed):
                 self._notifications,
                 self._unit,
             )
+            process = None if waits else await entering.run()
+        if process is None:  # and not in our turn: resume needs one
             process = await entering.run()
         self._keep(process, entering.deadline)
         return process

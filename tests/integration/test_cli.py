@@ -344,9 +344,15 @@ def test_exec_names_the_label_that_it_cannot_give(cli: Cli, sleeper: str, option
     assert "aioc-none" in cli.fail("exec", option, "aioc-none", sleeper, "true", status=255)
 
 
-@pytest.mark.parametrize("option", [["--ignore-paused"]])
-def test_exec_refuses_what_it_cannot_do(cli: Cli, sleeper: str, option: list[str]) -> None:
-    assert option[0] in cli.fail("exec", *option, sleeper, "true", status=255)
+def test_exec_in_a_paused_container_waits(cli: Cli, sleeper: str) -> None:
+    """It is there already, and runs when the container is resumed."""
+    cli.succeed("pause", sleeper)
+    assert "paused" in cli.fail("exec", sleeper, "true", status=255)
+    with cli.popen("exec", "--ignore-paused", sleeper, "sh", "-c", "exit 3") as waiting:
+        wait_for(lambda: len(json.loads(cli.succeed("ps", "-f", "json", sleeper))) == 2)
+        assert waiting.poll() is None
+        cli.succeed("resume", sleeper)
+        assert waiting.wait(TIMEOUT_S) == 3
 
 
 def test_exec_names_the_cgroup_that_is_not_there(cli: Cli, sleeper: str) -> None:
