@@ -18,9 +18,9 @@ int lib_start_program (const char *path, char **argv, char **envp, const char *d
                        int output, int errors, int *pidfd);
 
 /* Execute `path` in a session of its own with fds[i] as descriptor i, `count` of them and no other; they
-   may be renumbered.  In the mount namespace `mounts` unless that is -1; with `keyring` in a new session
+   may be renumbered.  In that namespace, too, unless it is -1; with `keyring` in a new session
    keyring of that name and these permissions.  In the same way.  */
-int lib_start_worker (const char *path, char **argv, char **envp, int *fds, uint32_t count, int mounts,
+int lib_start_worker (const char *path, char **argv, char **envp, int *fds, uint32_t count, int namespace,
                       const char *keyring, uint32_t permissions, int *pidfd);
 
 /* A mount namespace like ours in which the directory `root` is a mount; fds[i] become the directories

@@ -19,7 +19,7 @@ struct worker
   char **argv, **envp;
   int *fds;
   uint32_t count;
-  int mounts;
+  int namespace;
   const char *keyring;
   uint32_t permissions;
   int error; /* written by the child: the memory is ours */
@@ -116,8 +116,8 @@ child (void *arg)
   struct worker *w = arg;
   int result = sys_setsid ();
 
-  if (result >= 0 && w->mounts >= 0)
-    result = sys_setns (w->mounts, CLONE_NEWNS);
+  if (result >= 0 && w->namespace >= 0)
+    result = sys_setns (w->namespace, 0);
   if (result >= 0 && w->keyring != NULL)
     result = join_keyring (w->keyring, w->permissions);
   if (result >= 0)
@@ -132,7 +132,7 @@ child (void *arg)
 }
 
 int
-lib_start_worker (const char *path, char **argv, char **envp, int *fds, uint32_t count, int mounts,
+lib_start_worker (const char *path, char **argv, char **envp, int *fds, uint32_t count, int namespace,
                   const char *keyring, uint32_t permissions, int *pidfd)
 {
   struct worker worker = {
@@ -141,7 +141,7 @@ lib_start_worker (const char *path, char **argv, char **envp, int *fds, uint32_t
     .envp = envp,
     .fds = fds,
     .count = count,
-    .mounts = mounts,
+    .namespace = namespace,
     .keyring = keyring,
     .permissions = permissions,
   };

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .container.sweeping import Leftover
     from .criu.messages import DumpStats
     from .criu.options import CheckpointOptions, Progress, RestoreOptions
+    from .criu.probing import Criu
     from .errors import (
         BootstrapError,
         CgroupError,
@@ -105,6 +106,7 @@ __all__ = [
     "CheckpointOptions",
     "RestoreOptions",
     "DumpStats",
+    "Criu",
     "Progress",
     "Rates",
     "Events",
@@ -200,6 +202,7 @@ _HOMES: Final = {
     "RestoreOptions": "criu.options",
     "Progress": "criu.options",
     "DumpStats": "criu.messages",
+    "Criu": "criu.probing",
     "Plan": "plan.plan",
     "Events": "events",
     "Event": "events",

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .container.rates import RatesOfAll
     from .container.stats import Stats
     from .container.stdio import Redirect
+    from .criu.probing import Criu
     from .events import Event, Events, PressureLevel
     from .hooks import Callbacks
     from .plan.options import CgroupDriver
@@ -385,6 +386,13 @@ class Runtime:
             self._following.stop()
 
     # Saved containers -------------------------------------------------------------------------------
+
+    async def criu(self) -> Criu:
+        """Return which CRIU is there, and what it and this kernel can do; asked once.
+
+        `UnsupportedError` where CRIU or protobuf is missing or too old, `CriuError` where it does not answer.
+        """
+        return await self._ready().criu()
 
     async def restore(
         self,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .arguments import Invocation, Namespace
 
-__all__ = ["create", "run"]
+__all__ = ["adopt_its_orphans", "create", "run"]
 
 # Options of `run` that describe the container where no config.json does.
 _OF_COMMAND = ("rootfs", "hostname", "env", "cwd", "user", "tty", "memory", "pids_limit", "cpus")
@@ -148,7 +148,7 @@ async def _run(container: Container, options: Namespace) -> int:
             return 0
         signals = catch_signals(terminal=container.console is not None)
         if not options.no_subreaper:
-            await _adopt_orphans(container)
+            await adopt_its_orphans(container)
         await container.start()
         keep = options.keep
         return await stand_in(signals, container.wait, container.kill, container.console)
@@ -157,7 +157,7 @@ async def _run(container: Container, options: Namespace) -> int:
             await container.delete(force=True)
 
 
-async def _adopt_orphans(container: Container) -> None:
+async def adopt_its_orphans(container: Container) -> None:
     """Be there for what the container may leave: nothing, where it has a pid namespace of its own."""
     linux = (await container.config()).linux
     if linux is None or linux.namespace("pid") is None:

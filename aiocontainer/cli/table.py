@@ -161,6 +161,30 @@ CREATE_OPTIONS = (
     HELP,
 )
 
+IMAGES = Option(("--image-path",), "directory of the images (default: ./checkpoint)", value="DIR")
+OF_CRIU = (
+    Option(("--work-path",), "directory of logs and statistics (default: that of the images)", value="DIR"),
+    Option(("--tcp-established",), "allow open TCP connections"),
+    Option(("--ext-unix-sk",), "allow unix sockets whose other end is outside"),
+    Option(("--shell-job",), "allow a terminal and a session that are somebody else's"),
+    Option(("--file-locks",), "allow file locks"),
+    Option(
+        ("--manage-cgroups-mode",),
+        "what is restored of cgroups, one of",
+        value="MODE",
+        choices=("soft", "full", "strict", "ignore", "none", "props"),
+    ),
+    Option(("--empty-ns",), "leave out the content of this namespace: network", value="NAME", repeat=True),
+    Option(("--auto-dedup",), "drop from the parent's images what is newer here"),
+    Option(("--lazy-pages",), "fetch memory when it is needed"),
+    Option(
+        ("--network-lock",),
+        "how connections are kept quiet, one of",
+        value="METHOD",
+        choices=("iptables", "nftables", "skip"),
+    ),
+)
+
 COMMANDS = (
     Command(
         "run",
@@ -338,6 +362,46 @@ COMMANDS = (
             "What is not given stays, -1 takes a limit away. A SIZE is a number of bytes, or ends in k, m "
             "or g. FILE holds an object as the 'resources' of config.json; options change single members "
             "of it. All of it takes effect, or nothing."
+        ),
+    ),
+    Command(
+        "checkpoint",
+        "checkpoint:checkpoint",
+        "[OPTIONS] ID",
+        "save a running container into images; it is gone then",
+        (1, 1),
+        (
+            IMAGES,
+            *OF_CRIU,
+            Option(("--parent-path",), "images of an earlier --pre-dump, as seen from these", value="DIR"),
+            Option(("--leave-running",), "let the container go on"),
+            Option(("--pre-dump",), "save memory only, and let the container go on"),
+            Option(("--page-server",), "send memory there, not into the images", value="ADDRESS:PORT"),
+            Option(("--status-fd",), "write a NUL there when lazy pages can be fetched", value="FD"),
+            Option(("--tcp-skip-in-flight",), "leave out TCP connections that are being made"),
+            Option(("--link-remap",), "allow open files that have no name any more"),
+            HELP,
+        ),
+    ),
+    Command(
+        "restore",
+        "checkpoint:restore",
+        "[OPTIONS] ID",
+        "bring back what checkpoint saved, as a new container, and wait for it",
+        (1, 1),
+        (
+            BUNDLE,
+            IMAGES,
+            *OF_CRIU,
+            CONSOLE_SOCKET,
+            DETACH,
+            PID_FILE,
+            Option(("--tcp-close",), "close TCP connections that were open"),
+            Option(("--lsm-profile",), "profile instead of the one that was saved", value="TYPE:NAME"),
+            Option(("--lsm-mount-context",), "SELinux context of mounts instead", value="CONTEXT"),
+            Option(("--no-pivot",), "accepted as in runc: CRIU enters the root in its own way"),
+            NO_SUBREAPER,
+            HELP,
         ),
     ),
     Command(

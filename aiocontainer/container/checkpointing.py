@@ -13,6 +13,7 @@ from ..criu.images import Directories, write_descriptors, written_bytes
 from ..criu.messages import Kind, encode_request
 from ..criu.options import Progress, dump_fields
 from ..criu.session import Swrk
+from ..criu.unlocking import unlock_network
 from ..errors import CriuError, SpecError, UnsupportedError
 from ..plan.host import CgroupMode
 from .externals import (
@@ -122,6 +123,8 @@ class Checkpointing:
         self._images = images
         self._options = options
         self._paused = paused
+        self._locked = False
+        self._died = False
         self.done = False
         """The images are complete; where it was not to go on, it has ended."""
 
@@ -197,6 +200,7 @@ class Checkpointing:
                 fd.close()
             if notice.script == "status-ready" and self._options.status_fd >= 0:
                 await in_thread(lambda: os.write(self._options.status_fd, b"\0"))
+            self._locked = self._locked or notice.script == "network-lock"
             reporting.reached(notice.script)
 
         worker = await Swrk.start(criu.program)
@@ -205,6 +209,7 @@ class Checkpointing:
                 try:
                     answer = await worker.ask(encode_request(kind, fields), attend)
                 except CriuError as exc:
+                    self._died = True
                     raise await self._error(directories, exc.problem, exc.log) from exc
             if not answer.success:
                 problem = answer.message or (os.strerror(answer.errno) if answer.errno else "it failed")
@@ -223,6 +228,8 @@ class Checkpointing:
         """Let it run again: a CRIU that was killed has not."""
         if not self._paused:
             self._cgroup.thaw()
+        if self._locked and self._died:
+            unlock_network(self._record.pid)
 
     async def _error(
         self, directories: Directories, problem: str, output: list[str] | tuple[str, ...]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import native
 from .._aio import OwnedFd, in_thread, undo
-from ..criu.images import Directories, read_descriptors
+from ..criu.images import Directories, give_images, read_descriptors
 from ..criu.messages import Kind, RestoreStats, encode_request
 from ..criu.options import restore_fields
 from ..criu.session import INHERITED, Swrk
@@ -129,6 +129,10 @@ class Restoring(Setup):
                 self._asked, self._spec, trusted=self._options.property_policy != "untrusted"
             ),
         }
+        linux = self._spec.linux
+        for each in linux.uid_mappings if linux is not None else ():
+            if each.container_id == 0:
+                give_images(self._directories.images, each.host_id)
         passed, inherited = self._inherited(lent)
         fields["inherit_fd"] = [{"key": key, "fd": INHERITED + index} for index, key in enumerate(inherited)]
         fields["join_ns"] = self._joined()

@@ -18,9 +18,18 @@ from .messages import DumpStats, RestoreStats, decode_tally
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Directories", "error_lines", "read_descriptors", "write_descriptors", "written_bytes"]
+__all__ = [
+    "Directories",
+    "error_lines",
+    "give_images",
+    "read_descriptors",
+    "write_descriptors",
+    "written_bytes",
+]
 
 _DESCRIPTORS: Final = "descriptors.json"
+_PARENT: Final = "parent"
+_MAX_PARENTS: Final = 1024
 _MAX_DESCRIPTORS: Final = 64 * 1024
 _MAX_LOG: Final = 4 << 20
 _LEAD_IN: Final = 5
@@ -103,6 +112,32 @@ def write_descriptors(images: OwnedFd, keys: Sequence[str]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     with OwnedFd(os.open(_DESCRIPTORS, flags, 0o600, dir_fd=images.fileno())) as file:
         os.write(file.fileno(), msgspec.json.encode(list(keys)))
+
+
+def give_images(images: OwnedFd, uid: int) -> None:
+    """Let the root of a user namespace read images, and those that they build upon: CRIU reads them as that.
+
+    Directories and files that are not open to all anyway get this owner; never one with another name.
+    """
+    here = OwnedFd(os.dup(images.fileno()))
+    for _ in range(_MAX_PARENTS):
+        with here:
+            _give(here, uid)
+            try:
+                here = OwnedFd(os.open(_PARENT, _DIRECTORY, dir_fd=here.fileno()))
+            except OSError:
+                return
+
+
+def _give(directory: OwnedFd, uid: int) -> None:
+    fd = directory.fileno()
+    if os.fstat(fd).st_mode & 0o005 != 0o005:
+        os.chown(fd, uid, -1)
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            found = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and not found.st_mode & 0o004:
+                os.chown(entry.name, uid, -1, dir_fd=fd, follow_symlinks=False)
 
 
 def read_descriptors(images: OwnedFd) -> list[str]:

@@ -93,7 +93,7 @@ class Swrk:
                     [program, "swrk", str(_SOCKET)],
                     [f"{name}={value}" for name, value in os.environ.items() if name in _KEPT],
                     [*streams, *fds],
-                    mounts=mounts,
+                    namespace=mounts,
                     keyring=keyring,
                     permissions=permissions,
                 )

@@ -100,13 +100,13 @@ def start_worker(
     env: Sequence[str],
     fds: Sequence[int],
     *,
-    mounts: int = -1,
+    namespace: int = -1,
     keyring: str | None = None,
     permissions: int = 0,
 ) -> tuple[int, int]:
     """Start a program with fds[i] as its descriptor i and no other; returns as `start_program`.
 
-    It runs in the mount namespace *mounts*, unless that is -1; with *keyring* its session keyring is a new
+    It runs in that *namespace*, too, unless it is -1; with *keyring* its session keyring is a new
     one of that name, with these *permissions*: keyctl_setperm(3).
     """
     pidfd = ffi.new("int *", -1)
@@ -114,7 +114,7 @@ def start_worker(
     numbers = ffi.new("int[]", list(fds))
     ring = ffi.NULL if keyring is None else _text(keyring)
     pid: int = lib.lib_start_worker(
-        _text(path), argv, envp, numbers, len(fds), mounts, ring, permissions, pidfd
+        _text(path), argv, envp, numbers, len(fds), namespace, ring, permissions, pidfd
     )
     return _checked(pid, path), pidfd[0]
 
