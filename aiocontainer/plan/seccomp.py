@@ -58,19 +58,18 @@ def filter_step(profile: Seccomp, host: Host, *, no_new_privs: bool) -> SeccompS
 def compile_filter(profile: Seccomp) -> Filter:
     """Return the normal form of a profile; every exec asks for it again."""
     default = _action(profile.default_action, profile.default_errno_ret)
-    rules: dict[str, dict[Rule, str]] = {}  # each with its address
+    rules: dict[str, dict[Rule, None]] = {}
     others: dict[str, None] = {}
-    for index, syscall in enumerate(profile.syscalls):
+    for syscall in profile.syscalls:
         action = _action(syscall.action, syscall.errno_ret)
         if action == default:
             others.update(dict.fromkeys(syscall.names))  # libseccomp takes no rule that changes nothing
             continue
         variants = _variants(syscall.args)
-        origin = f"{_ORIGIN}.syscalls[{index}]"
         for name in syscall.names:
             own = rules.setdefault(name, {})
             for conditions in variants:
-                own.setdefault(Rule(name, action, conditions), origin)
+                own[Rule(name, action, conditions)] = None
     return Filter(
         default,
         tuple(dict.fromkeys(each.removeprefix(_ARCHITECTURE).lower() for each in profile.architectures)),
@@ -100,14 +99,14 @@ def _variants(args: Sequence[SyscallArg]) -> tuple[tuple[Condition, ...], ...]:
     return (conditions,)
 
 
-def _unambiguous(rules: dict[Rule, str]) -> Iterable[Rule]:
-    """Return the rules of one system call that count: one without conditions leaves no room for others."""
-    if len(rules) == 1:
-        return rules
-    plain = [rule for rule in rules if not rule.conditions]
-    if len(plain) > 1:
-        raise SpecError(f"{plain[0].name} has another action already", origin=rules[plain[1]])
-    return plain or rules
+def _unambiguous(rules: Iterable[Rule]) -> Sequence[Rule]:
+    """Return the rules of one system call that count: one without conditions leaves no room for others.
+
+    Of several such the first counts, as with libseccomp: podman's own profile has two for setns(2).
+    """
+    known = [*rules]
+    plain = [rule for rule in known if not rule.conditions]
+    return plain[:1] or known
 
 
 def _flags(profile: Seccomp, filter: Filter, host: Host) -> int:
