@@ -134,6 +134,7 @@ class Runtime:
         callbacks: Callbacks | None = None,
         seccomp_listener: bool = False,
         start: bool = False,
+        reap: bool = True,
     ) -> Container:
         """Create a container whose init waits to be started.  OCI runtime.md "Create".
 
@@ -146,6 +147,7 @@ class Runtime:
         where the bundle is "untrusted", or "any".
         With *seccomp_listener* this application answers, by `Container.seccomp_notifications`, for system
         calls with SCMP_ACT_NOTIFY.
+        Without *reap* the status of its init is left to whoever inherits it when this program ends.
         Raises `SpecError` or `UnsupportedError` before anything is touched, `ExistsError` for an id in
         use, `BootstrapError` where a step fails, `HookError` where a hook does.  On any failure or
         cancellation nothing is left; poststop hooks run all the same.
@@ -166,6 +168,7 @@ class Runtime:
                 callbacks=callbacks,
                 notifications=SeccompNotifications() if seccomp_listener else None,
                 start=start,
+                reap=reap,
             ),
         )
 

@@ -44,6 +44,7 @@ def exec_(call: Invocation) -> int:
             preserve_fds=options.preserve_fds,
             cgroup_paths=_cgroups(options.cgroup),
             ignore_paused=options.ignore_paused,
+            reap=not options.detach,  # what conmon is told of its end is its exit status
         )
         await _hand_over(process, options)
         return 0 if signals is None else await _stand_in(process, signals)

@@ -27,7 +27,7 @@ def create(call: Invocation) -> int:
     (id,) = call.operands
 
     async def work(runtime: Runtime) -> int:
-        container = await _create(runtime, id, call.options.bundle or ".", call)
+        container = await _create(runtime, id, call.options.bundle or ".", call, reap=False)
         try:
             await _hand_over(container, call.options, detached=True)
         except BaseException:
@@ -46,7 +46,8 @@ def run(call: Invocation) -> int:
         raise UsageError("--console-socket is for --detach, or for create")
 
     async def work(runtime: Runtime) -> int:
-        return await _run(await _create(runtime, id, source, call), options)
+        container = await _create(runtime, id, source, call, reap=not options.detach)
+        return await _run(container, options)
 
     return drive(call.program, work, lifetime="detached" if options.detach or options.keep else "owner")
 
@@ -110,7 +111,10 @@ def _variables(words: list[str]) -> dict[str, str]:
     return variables
 
 
-async def _create(runtime: Runtime, id: str | None, source: str | Command, call: Invocation) -> Container:
+async def _create(
+    runtime: Runtime, id: str | None, source: str | Command, call: Invocation, *, reap: bool
+) -> Container:
+    """Create; what outlives us is our caller's to *reap*, even if it has ended already."""
     options = call.options
     container = await runtime.create(
         id,
@@ -121,6 +125,7 @@ async def _create(runtime: Runtime, id: str | None, source: str | Command, call:
         listen_fd_names=listen_fd_names(),
         no_pivot=options.no_pivot,
         no_new_keyring=options.no_new_keyring,
+        reap=reap,
     )
     try:
         await _check_cgroup(container, call.program)

@@ -31,9 +31,10 @@ class Bringup:
     be called whenever no thread is at it, and kills and closes whatever is there.
     """
 
-    def __init__(self, redirects: Redirects, console_socket: str | None) -> None:
+    def __init__(self, redirects: Redirects, console_socket: str | None, *, reap: bool) -> None:
         self._redirects = redirects
         self._console_socket = console_socket
+        self._reap = reap
         self._launch: Launch | None = None
         self._launched: Launched | None = None
         self._interrupted = False
@@ -110,7 +111,7 @@ class Bringup:
     async def process(self, args: Sequence[str]) -> Process:
         """Return the process with its streams; it stays ours to undo until the caller has it."""
         assert self._launched is not None, "nothing was launched"
-        exits = Exits(self._launched.pidfd, self._launched.pid)
+        exits = Exits(self._launched.pidfd, self._launched.pid, reap=self._reap)
         console = Pty(self._master) if self._master is not None else None
         self._process = Process(self._launched.pid, exits, args, console=console)
         self._streams = await Streams.connect(self._ends)

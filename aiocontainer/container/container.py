@@ -125,6 +125,7 @@ class Container(Observed):
         cgroup_paths: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
         ignore_paused: bool = False,
+        reap: bool = True,
     ) -> Process:
         """Run another process in it: all its namespaces, its cgroup, its credentials.
 
@@ -136,6 +137,7 @@ class Container(Observed):
         After *timeout_s* the process and all that it has started are killed, or when this runtime ends;
         `ExitStatus.timed_out` tells.  `UnsupportedError` for one without a cgroup.
         `PausedError` for a container that is paused; with *ignore_paused* this waits until it is resumed.
+        Without *reap* its status is left to whoever inherits it when this program ends.
         """
         options = ExecOptions(
             redirects=Redirects(stdin, stdout, stderr),
@@ -152,6 +154,7 @@ class Container(Observed):
             preserve_fds=preserve_fds,
             cgroup_paths=dict(cgroup_paths or {}),
             timeout_s=timeout_s,
+            reap=reap,
         )
         spec = await self.config()
         async with self._turn:

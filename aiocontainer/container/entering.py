@@ -61,6 +61,7 @@ class ExecOptions(Struct, frozen=True, kw_only=True):
     preserve_fds: int = 0
     cgroup_paths: Mapping[str, str] = {}
     timeout_s: float | None = None
+    reap: bool = True
 
 
 def merged(args: Sequence[str] | ProcessSpec, base: ProcessSpec | None, options: ExecOptions) -> ProcessSpec:
@@ -144,7 +145,7 @@ class Entering:
         self._process = merged(args, spec.process, options)
         self._kills = 0
         """For want of memory, before us."""
-        self._up = Bringup(options.redirects, options.console_socket)
+        self._up = Bringup(options.redirects, options.console_socket, reap=options.reap)
         self._unit = unit
         self._moved = False
         """By the service manager, because we may not."""

@@ -78,6 +78,7 @@ class CreateOptions(Struct, frozen=True, kw_only=True):
     property_policy: PropertyPolicy = "careful"
     start: bool = False
     """Run the program at once, where nothing has to be done between created and started."""
+    reap: bool = True
     callbacks: Callbacks | None = None
     notifications: SeccompNotifications | None = None
     """Where the application itself answers what a filter asks."""
@@ -110,7 +111,7 @@ class Setup:
         self._id = id
         self._source = source
         self._options = options
-        self._up = Bringup(options.redirects, options.console_socket)
+        self._up = Bringup(options.redirects, options.console_socket, reap=options.reap)
         self._destination: Destination | None = None
         self._lock: Lock | None = None
         self._cgroup: Cgroup | None = None

@@ -43,15 +43,17 @@ class Exits:
     process ends, also if nobody waits, so no zombie stays.
     """
 
-    def __init__(self, pidfd: OwnedFd, pid: int, *, made: bool = True) -> None:
+    def __init__(self, pidfd: OwnedFd, pid: int, *, made: bool = True, reap: bool = True) -> None:
         """Take over *pidfd* of process *pid* and watch it from the running loop until it is readable.
 
         Not *made* here, it may still be a child of this process: then it is left to be reaped by the
-        watch of whoever made it, if there is one.
+        watch of whoever made it, if there is one.  Without *reap* it stays a zombie, for the process
+        that inherits it.
         """
         self._pidfd = pidfd
         self._pid = pid
         self._made = made
+        self._reap = reap
         if made:
             _made.add(pid)
         self._loop = asyncio.get_running_loop()
@@ -107,7 +109,7 @@ class Exits:
 
     def _look(self) -> None:
         try:
-            reap = self._made or self._pid not in _made
+            reap = self._reap and (self._made or self._pid not in _made)
             status = native.wait_pidfd(self._pidfd.fileno(), reap=reap)
         except ChildProcessError:  # another's child: the pidfd's readability is all there is
             if not _is_readable(self._pidfd.fileno()):

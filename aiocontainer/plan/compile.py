@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ..errors import SpecError, UnsupportedError
-from ..spec import SYSTEMD_PROPERTY, at, check, sysctl_path
+from ..spec import at, check, sysctl_path
 from .cgroup import ORIGIN as CGROUPS_PATH
 from .cgroup import RESOURCES, cgroup_owner, cgroup_paths, cgroup_plan, cgroup_steps
 from .draft import Draft
@@ -167,9 +167,7 @@ def _unit(draft: Draft) -> CgroupPlan | None:
         raise UnsupportedError(
             "a property of a unit", needs="the systemd cgroup driver", origin="systemd_properties"
         )
-    asked = (key for key in draft.spec.annotations if key.startswith(SYSTEMD_PROPERTY))
-    draft.warnings.extend(f"{at('$.annotations', key)}: ignored, it is for units of systemd" for key in asked)
-    return draft.cgroup
+    return draft.cgroup  # annotations for units are ignored without a word: podman always has some
 
 
 def _move(draft: Draft) -> Iterator[Step]:

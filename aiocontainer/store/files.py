@@ -19,12 +19,15 @@ _OLD: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def default_root(program: str = "aiocontainer", *, rootless: bool | None = None) -> str:
-    """Where the state goes when nobody said; *rootless* None means: unless we are root.
+    """Where the state goes when nobody said; *rootless* None means: unless we are root, and /run is root's.
 
+    It is not in the user namespace of an ordinary user, where his engine works as root.
     ``$XDG_RUNTIME_DIR`` counts only if it is ours alone, since anybody may have set it.
     """
     euid = os.geteuid()
-    if not (euid != 0 if rootless is None else rootless):
+    if rootless is None:
+        rootless = euid != 0 or not _is_roots("/run")
+    if not rootless:
         return f"/run/{program}"
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime_dir):
@@ -35,6 +38,13 @@ def default_root(program: str = "aiocontainer", *, rootless: bool | None = None)
         if stat.S_ISDIR(found.st_mode) and found.st_uid == euid and not found.st_mode & 0o022:
             return os.path.join(runtime_dir, program)
     return f"/tmp/{program}-{euid}"  # Store opens it only if it is a directory of ours and no link
+
+
+def _is_roots(path: str) -> bool:
+    try:
+        return os.stat(path).st_uid == 0
+    except FileNotFoundError:
+        return True
 
 
 def make_root(path: str) -> None:

@@ -339,6 +339,21 @@ def test_exec_detached(cli: Cli, sleeper: str, tmp_path: Path) -> None:
     assert os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(f"/proc/{cli.state(sleeper)['pid']}/ns/mnt")
 
 
+def test_who_inherits_a_detached_exec_is_told_of_its_end(cli: Cli, sleeper: str, tmp_path: Path) -> None:
+    """As conmon does: it is a subreaper, and may be told of the pid when the process has ended already."""
+    pid_file = tmp_path / "pid"
+    words = cli.command("exec", "-d", "--pid-file", str(pid_file), sleeper, "sh", "-c", "exit 9")
+    script = f"""
+import ctypes, os, subprocess
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+subprocess.run({words!r}, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+_, status = os.waitpid(int(open({str(pid_file)!r}).read()), 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=TIMEOUT_S, check=False)
+    assert (done.stdout, done.stderr) == (b"9\n", b"")
+
+
 @pytest.mark.parametrize("option", ["--apparmor", "--process-label"])
 def test_exec_names_the_label_that_it_cannot_give(cli: Cli, sleeper: str, option: str) -> None:
     assert "aioc-none" in cli.fail("exec", option, "aioc-none", sleeper, "true", status=255)

@@ -136,6 +136,10 @@ async def test_exec(runtime: Runtime, rootfs: str) -> None:
         assert err == b"to stderr"
         assert (await p.wait()).clean
         assert (await (await c.exec(["sh", "-c", "exit 5"])).wait()).code == 5
+        left = await c.exec(["sh", "-c", "exit 6"], reap=False)
+        assert (await left.wait()).code == 6
+        _, status = await asyncio.to_thread(os.waitpid, left.pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 6
         q = await c.exec(["sleep", "60"])
         assert set(await c.processes()) == {c.pid, q.pid}
         q.kill()

@@ -28,6 +28,7 @@ from aiocontainer.store import (
     StoreError,
     boot_id,
     default_root,
+    files,
     identify,
     open_process,
     timestamp,
@@ -181,6 +182,13 @@ def test_default_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("relative", "", str(tmp_path / "missing")):
         monkeypatch.setenv("XDG_RUNTIME_DIR", value)
         assert default_root(rootless=True) == fallback
+
+
+def test_root_of_a_namespace_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine of an ordinary user is root, but /run is not its own."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(files, "_is_roots", lambda path: False)
+    assert default_root() == f"{tmp_path}/aiocontainer"
 
 
 # Ids
