@@ -105,7 +105,7 @@ class Runtime:
         return self._root or default_root()
 
     async def __aenter__(self) -> Self:
-        self._environment = await in_thread(self._open)
+        self._environment = await in_thread(self._open, undo=Environment.close)
         return self
 
     async def __aexit__(
@@ -346,9 +346,9 @@ class Runtime:
     async def sweep(self, *, dry_run: bool = False) -> tuple[Leftover, ...]:
         """Remove what was left by owners that were killed, and by interrupted creations; returns what.
 
-        Found by what was written down beforehand.  Never touched: what lives, what another process is
-        working on, and containers that were to outlive who made them ("detached").  With *dry_run* they
-        are only listed.  What cannot be removed is an `ExceptionGroup` after all the others.
+        Found by what was written down beforehand.  Never touched: what has a living owner, what another
+        process is working on, and containers that were to outlive who made them ("detached").  With *dry_run*
+        they are only listed.  What cannot be removed is an `ExceptionGroup` after all the others.
         """
         environment = self._ready()
         leftovers = await in_thread(lambda: find_leftovers(environment))

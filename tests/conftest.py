@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     race_s = float(os.environ.get("AIOCONTAINER_RACE_S", "3"))
     group.addoption("--race-s", type=float, default=race_s, help="how long each race goes on")
     group.addoption("--many", type=int, default=300, help="containers that live at once, where many have to")
+    group.addoption("--kills", type=int, default=6, help="how many owners of containers are killed")
     group.addoption("--patience-s", type=float, default=3, help="how long leftovers may take to go away")
 
 

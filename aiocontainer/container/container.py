@@ -135,7 +135,8 @@ class Container(Observed):
         controller where each has a hierarchy of its own (v1), or "" for all.  A cancelled exec leaves no
         process behind.
         After *timeout_s* the process and all that it has started are killed, or when this runtime ends;
-        `ExitStatus.timed_out` tells.  `UnsupportedError` for one without a cgroup.
+        `ExitStatus.timed_out` tells.  `UnsupportedError` for one without a cgroup.  It is this application
+        that keeps the deadline: should it be killed, the process lives on in a "detached" container.
         `PausedError` for a container that is paused; with *ignore_paused* this waits until it is resumed.
         Without *reap* its status is left to whoever inherits it when this program ends.
         """
@@ -368,6 +369,8 @@ class Container(Observed):
             kills = await in_thread(self._cgroup.oom_kills)
             if kills > 0:
                 raise OutOfMemoryError("start", kills, id=self.id, certain=False) from exc
+            if (exit := self._process.exit) is not None:
+                exc.add_note(f"its init was {exit}" if exit.signal else f"its init {exit}")
             raise
         finally:
             if destination is not None:

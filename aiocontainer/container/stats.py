@@ -45,7 +45,7 @@ _LASTING: Final = StatsMask.CPU | StatsMask.MEMORY | StatsMask.PIDS | StatsMask.
 """Parts that mean something when all processes have ended."""
 
 
-class Stats(CgroupStats, frozen=True, kw_only=True):
+class Stats(CgroupStats, frozen=True, kw_only=True, gc=False):
     """What a container has used; `parts` are those that were asked for and that the machine accounts."""
 
     id: str

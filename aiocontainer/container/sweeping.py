@@ -23,13 +23,16 @@ class Leftover(Struct, frozen=True, kw_only=True):
 
     id: str
     reason: Literal["interrupted", "orphaned"]
-    """Its creation was interrupted, or the process whose lifetime it had has ended."""
+    """Its creation was interrupted, or the process whose lifetime it had has ended.
+
+    An orphan may live on: what v1's freezer holds does not die of the helper's SIGKILL.
+    """
 
 
 def find_leftovers(environment: Environment) -> list[Leftover]:
     """Look through the state root; in a thread.
 
-    Never among them: what somebody is working on, what lives, and what was meant to outlive its maker.
+    Never among them: what somebody is working on, what has a living owner, and what was meant to outlive it.
     """
     found = []
     for id in environment.store.ids():
@@ -69,7 +72,7 @@ def _is_orphan(state: State) -> bool:
         owner = msgspec.convert(state.facts.get("owner"), Identity)
     except msgspec.ValidationError:  # there is none, or none that we know of
         return False
-    return not _lives(owner) and not _lives(state.identity)
+    return not _lives(owner)
 
 
 def _lives(identity: Identity) -> bool:

@@ -40,6 +40,7 @@ class WarmPool:
         self._size = size
         self._ready: asyncio.Queue[Container | BaseException] = asyncio.Queue()
         self._makers: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         """Return once all of them are ready, or one of them could not be made."""
@@ -77,8 +78,8 @@ class WarmPool:
     async def _start_one(self) -> Container:
         while True:
             made = await self._ready.get()
-            self._refill()
             if isinstance(made, BaseException):
+                self._refill()
                 raise made
             try:
                 await made.start()
@@ -89,8 +90,12 @@ class WarmPool:
                 # It was killed while it waited, by an administrator or for memory: the next one.
             else:
                 return made
+            finally:
+                self._refill()  # not before: that would take the processor from what is asked for
 
     def _refill(self) -> None:
+        if self._closed:
+            return
         task = asyncio.ensure_future(self._make())
         self._makers.add(task)
         task.add_done_callback(self._makers.discard)
@@ -103,6 +108,7 @@ class WarmPool:
 
     async def _close(self) -> None:
         """Delete what nobody has taken."""
+        self._closed = True
         makers = list(self._makers)
         for task in makers:
             task.cancel()

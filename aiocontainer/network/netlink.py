@@ -36,7 +36,7 @@ _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 _IFF_UP: Final = 0x1  # <linux/if.h>
 
 
-class InterfaceStats(Struct, frozen=True, kw_only=True):
+class InterfaceStats(Struct, frozen=True, kw_only=True, gc=False):
     """Counters of one interface, as those see it who are in its namespace: `rx` is what they received."""
 
     name: str

@@ -87,6 +87,15 @@ async def test_what_a_killed_owner_left(root: str, rootfs: str) -> None:
             await runtime.load("aioc-test-orphan")
 
 
+async def test_what_a_killed_owner_had_paused(root: str, rootfs: str) -> None:
+    """SIGKILL alone does not end what v1's freezer holds."""
+    code = OWNER.replace("print(", "await c.pause(); print(")
+    await killed_owner(code, root, rootfs, "owner", "aioc-test-paused")
+    async with Runtime(root=root) as runtime:
+        assert [each.id for each in await runtime.sweep()] == ["aioc-test-paused"]
+    assert os.listdir(root) == []
+
+
 async def test_an_interrupted_creation(root: str, rootfs: str) -> None:
     await killed_owner(INTERRUPTED, root, rootfs, "detached", "aioc-test-half")
     async with Runtime(root=root) as runtime:

@@ -1,71 +1,26 @@
-"""Cancellation at the n-th suspension, for every n, once and twice: nothing is left."""
+"""Cancellation with hooks, callbacks and listeners, and at moments of the clock: nothing is left.
+
+The plain operations are in test_every_coroutine.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from asyncio.subprocess import PIPE
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
+from support.interrupting import Interrupted, sweep
 
 from aiocontainer import Callbacks, RequestGoneError, Runtime, Spec
 from aiocontainer.spec import Hook, Hooks, Seccomp, Syscall
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
-
     from aiocontainer import Container
     from aiocontainer.spec import State
 
 pytestmark = pytest.mark.needs("root")
-
-MOST = 300
-"""Suspensions; an operation that has more is stuck in a loop."""
-
-
-class Cancelled:
-    """Await *work*, and cancel the task that does so at suspension *at* and the *times* - 1 after it."""
-
-    def __init__(self, work: Awaitable[Any], at: int, times: int) -> None:
-        self._work = work
-        self._when = range(at, at + times)
-        self.suspended = 0
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        inner = self._work.__await__()
-        step: Callable[[], Any] = lambda: next(inner)  # noqa: E731
-        while True:
-            try:
-                future = step()
-            except StopIteration as stop:
-                return stop.value
-            if self.suspended in self._when:
-                task = asyncio.current_task()
-                assert task is not None
-                task.cancel()
-            self.suspended += 1
-            try:
-                yield future
-            except BaseException as exc:  # noqa: BLE001 - thrown on into the work
-                step = lambda exc=exc: inner.throw(exc)  # noqa: E731
-            else:
-                step = lambda: next(inner)  # noqa: E731
-
-
-async def sweep(attempt: Callable[[int], Awaitable[Any]]) -> int:
-    """Make *attempt* in a task of its own for 0, 1, 2, ... until it is not cancelled any more."""
-    for at in itertools.count():
-        assert at < MOST
-        task = asyncio.ensure_future(attempt(at))
-        await asyncio.wait([task], timeout=60)
-        assert task.done(), f"hangs when cancelled at {at}"
-        if not task.cancelled():
-            task.result()
-            return at
-    raise AssertionError
 
 
 @pytest.fixture(params=[1, 2], ids=["once", "twice"])
@@ -76,28 +31,6 @@ def times(request: pytest.FixtureRequest) -> int:
 
 async def left(runtime: Runtime) -> list[str]:
     return [container.id async for container in runtime.list()]
-
-
-async def test_run(runtime: Runtime, rootfs: str, times: int) -> None:
-    spec = Spec.default(["true"], rootfs=rootfs)
-
-    async def attempt(at: int) -> None:
-        await Cancelled(runtime.run(spec), at, times)
-
-    assert await sweep(attempt) > 4
-    assert await left(runtime) == []
-
-
-async def test_create(runtime: Runtime, rootfs: str, times: int) -> None:
-    spec = Spec.default(["true"], rootfs=rootfs)
-
-    async def attempt(at: int) -> None:
-        create = runtime.create("aioc-test-cancel", spec, stdin=PIPE, stdout=PIPE, stderr=PIPE)
-        container = await Cancelled(create, at, times)
-        await container.delete()
-
-    assert await sweep(attempt) > 2
-    assert await left(runtime) == []
 
 
 async def test_create_at_any_moment(runtime: Runtime, rootfs: str) -> None:
@@ -134,52 +67,9 @@ async def test_exec_at_any_moment(runtime: Runtime, rootfs: str) -> None:
 
 async def test_create_in_a_user_namespace(runtime: Runtime, times: int) -> None:
     async def attempt(at: int) -> None:
-        await Cancelled(runtime.run(["true"]), at, times)
+        await Interrupted(runtime.run(["true"]), at, times)
 
     assert await sweep(attempt) > 4
-    assert await left(runtime) == []
-
-
-async def test_start(runtime: Runtime, rootfs: str, times: int) -> None:
-    """A cancelled start has started: the container is complete either way."""
-    spec = Spec.default(["sleep", "60"], rootfs=rootfs)
-
-    async def attempt(at: int) -> None:
-        container = await runtime.create("aioc-test-cancel", spec)
-        try:
-            await Cancelled(container.start(), at, times)
-        finally:
-            assert await container.status() in ("created", "running")
-            await container.delete(force=True)
-
-    assert await sweep(attempt) > 0
-    assert await left(runtime) == []
-
-
-async def test_exec(runtime: Runtime, rootfs: str, times: int) -> None:
-    async with runtime.container(Spec.default(["sleep", "60"], rootfs=rootfs)) as container:
-
-        async def attempt(at: int) -> None:
-            process = await Cancelled(container.exec(["sleep", "60"], stdout=PIPE), at, times)
-            await process.end()
-            process.close()
-
-        assert await sweep(attempt) > 2
-        assert await container.processes() == [container.pid]
-
-
-async def test_delete(runtime: Runtime, rootfs: str, times: int) -> None:
-    spec = Spec.default(["sleep", "60"], rootfs=rootfs)
-
-    async def attempt(at: int) -> None:
-        container = await runtime.create("aioc-test-cancel", spec)
-        await container.start()
-        try:
-            await Cancelled(container.delete(force=True), at, times)
-        finally:
-            await container.delete(force=True)
-
-    assert await sweep(attempt) > 0
     assert await left(runtime) == []
 
 
@@ -213,7 +103,7 @@ async def test_create_with_hooks(runtime: Runtime, rootfs: str, times: int) -> N
 
     async def attempt(at: int) -> None:
         create = runtime.create("aioc-test-cancel", spec, callbacks=ALL_CALLBACKS)
-        container = await Cancelled(create, at, times)
+        container = await Interrupted(create, at, times)
         await container.delete()
 
     assert await sweep(attempt) > 6
@@ -227,7 +117,7 @@ async def test_start_with_hooks(runtime: Runtime, rootfs: str, times: int) -> No
     async def attempt(at: int) -> None:
         container = await runtime.create("aioc-test-cancel", spec, callbacks=ALL_CALLBACKS)
         try:
-            await Cancelled(container.start(), at, times)
+            await Interrupted(container.start(), at, times)
         finally:
             assert await container.status() in ("created", "running", "stopped")
             await container.delete(force=True)
@@ -243,7 +133,7 @@ async def test_delete_with_hooks(runtime: Runtime, rootfs: str, times: int) -> N
         container = await runtime.create("aioc-test-cancel", spec, callbacks=ALL_CALLBACKS)
         await container.start()
         try:
-            await Cancelled(container.delete(force=True), at, times)
+            await Interrupted(container.delete(force=True), at, times)
         finally:
             await container.delete(force=True)
 

@@ -2,6 +2,9 @@
 
 Times are nanoseconds, sizes bytes.  A limit that is None is no limit; any other None is what this kernel
 does not tell.  Where a controller is absent everything is zero: `CgroupStats.parts` says which were there.
+
+They are trees of values, which the garbage collector need not look through (`gc=False`): a reading of a
+thousand containers would make it do so, with the interpreter's lock held and the event loop waiting.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ class StatsMask(enum.Flag):
     ALL = CPU | MEMORY | PIDS | IO | HUGETLB | RDMA | MISC | CPUSET | NET | RDT
 
 
-class PressureLine(Struct, frozen=True, kw_only=True):
+class PressureLine(Struct, frozen=True, kw_only=True, gc=False):
     """How long tasks were delayed.  accounting/psi.rst."""
 
     avg10: float = 0.0
@@ -62,7 +65,7 @@ class PressureLine(Struct, frozen=True, kw_only=True):
     total_us: int = 0
 
 
-class Pressure(Struct, frozen=True, kw_only=True):
+class Pressure(Struct, frozen=True, kw_only=True, gc=False):
     """`some`: at least one task waited; `full`: all of them did."""
 
     some: PressureLine = PressureLine()
@@ -70,7 +73,7 @@ class Pressure(Struct, frozen=True, kw_only=True):
     """None where the kernel has no such line: CPUs before Linux 5.13."""
 
 
-class CpuStats(Struct, frozen=True, kw_only=True):
+class CpuStats(Struct, frozen=True, kw_only=True, gc=False):
     """Time on CPUs; cgroup-v2.rst "cpu.stat", cgroup-v1/cpuacct.rst."""
 
     total_ns: int = 0
@@ -92,7 +95,7 @@ class CpuStats(Struct, frozen=True, kw_only=True):
     pressure: Pressure | None = None
 
 
-class Counter(Struct, frozen=True, kw_only=True):
+class Counter(Struct, frozen=True, kw_only=True, gc=False):
     """One kind of memory that the kernel counts and can limit."""
 
     usage_bytes: int = 0
@@ -102,7 +105,7 @@ class Counter(Struct, frozen=True, kw_only=True):
     """How often usage was about to go over the limit."""
 
 
-class MemoryEvents(Struct, frozen=True, kw_only=True):
+class MemoryEvents(Struct, frozen=True, kw_only=True, gc=False):
     """Counts; cgroup-v2.rst "memory.events".  v1 knows `max` and `oom_kill`."""
 
     low: int = 0
@@ -114,7 +117,7 @@ class MemoryEvents(Struct, frozen=True, kw_only=True):
     oom_group_kill: int = 0
 
 
-class MemoryStats(Counter, frozen=True, kw_only=True):
+class MemoryStats(Counter, frozen=True, kw_only=True, gc=False):
     """Memory; the fields of `Counter` count all of it but swap."""
 
     with_swap: Counter = Counter()
@@ -134,7 +137,7 @@ class MemoryStats(Counter, frozen=True, kw_only=True):
     pressure: Pressure | None = None
 
 
-class PidsStats(Struct, frozen=True, kw_only=True):
+class PidsStats(Struct, frozen=True, kw_only=True, gc=False):
     """Tasks, threads counted; processes where the controller is not there to count."""
 
     current: int = 0
@@ -144,7 +147,7 @@ class PidsStats(Struct, frozen=True, kw_only=True):
     """How often a fork was refused."""
 
 
-class DeviceIo(Struct, frozen=True, kw_only=True):
+class DeviceIo(Struct, frozen=True, kw_only=True, gc=False):
     """What was read from, written to and discarded on one block device."""
 
     major: int
@@ -157,7 +160,7 @@ class DeviceIo(Struct, frozen=True, kw_only=True):
     discard_ios: int = 0
 
 
-class IoEntry(Struct, frozen=True):
+class IoEntry(Struct, frozen=True, gc=False):
     """A line of a table of v1; `op` is "Read", "Write", "Total" and so on, or "" where it has none."""
 
     major: int
@@ -166,7 +169,7 @@ class IoEntry(Struct, frozen=True):
     value: int
 
 
-class IoTables(Struct, frozen=True, kw_only=True):
+class IoTables(Struct, frozen=True, kw_only=True, gc=False):
     """Tables of v1's I/O schedulers, cgroups below counted in; cgroup-v1/blkio-controller.rst."""
 
     service_bytes: tuple[IoEntry, ...] = ()
@@ -179,7 +182,7 @@ class IoTables(Struct, frozen=True, kw_only=True):
     sectors: tuple[IoEntry, ...] = ()
 
 
-class IoStats(Struct, frozen=True, kw_only=True):
+class IoStats(Struct, frozen=True, kw_only=True, gc=False):
     """Block devices, in the kernel's order."""
 
     devices: tuple[DeviceIo, ...] = ()
@@ -188,14 +191,14 @@ class IoStats(Struct, frozen=True, kw_only=True):
     pressure: Pressure | None = None
 
 
-class HugetlbStats(Counter, frozen=True, kw_only=True):
+class HugetlbStats(Counter, frozen=True, kw_only=True, gc=False):
     """Huge pages of one size."""
 
     reserved: Counter = Counter()
     """Counted when they are set aside, not when they are touched.  Linux 5.7."""
 
 
-class RdmaStats(Struct, frozen=True, kw_only=True):
+class RdmaStats(Struct, frozen=True, kw_only=True, gc=False):
     """Handles and objects of one RDMA device; cgroup-v2.rst "rdma.current"."""
 
     hca_handles: int = 0
@@ -204,7 +207,7 @@ class RdmaStats(Struct, frozen=True, kw_only=True):
     hca_objects_limit: int | None = None
 
 
-class MiscStats(Struct, frozen=True, kw_only=True):
+class MiscStats(Struct, frozen=True, kw_only=True, gc=False):
     """A scalar resource, such as address space ids of encrypted guests; cgroup-v2.rst "misc"."""
 
     usage: int = 0
@@ -213,7 +216,7 @@ class MiscStats(Struct, frozen=True, kw_only=True):
     failcnt: int = 0
 
 
-class CpusetStats(Struct, frozen=True, kw_only=True):
+class CpusetStats(Struct, frozen=True, kw_only=True, gc=False):
     """CPUs and memory nodes that may really be used."""
 
     cpus: tuple[int, ...] = ()
@@ -222,7 +225,7 @@ class CpusetStats(Struct, frozen=True, kw_only=True):
     """v1 only: the small files, such as "cpu_exclusive" and "sched_relax_domain_level"."""
 
 
-class CgroupStats(Struct, frozen=True, kw_only=True):
+class CgroupStats(Struct, frozen=True, kw_only=True, gc=False):
     """A reading; `parts` are those that were asked for and that the machine accounts."""
 
     version: int = 0

@@ -70,13 +70,14 @@ def test_what_somebody_is_working_on_is_not_touched(store: Store) -> None:
     assert leftovers(store) == {"busy": "interrupted"}
 
 
-def test_only_the_dead_of_dead_owners(store: Store) -> None:
+def test_all_of_dead_owners(store: Store) -> None:
+    """Also what still lives: a frozen container does not die of SIGKILL in v1."""
     us = ourselves()
     finish(store, "orphan", DEAD, DEAD)
     finish(store, "lives", us, DEAD)
     finish(store, "owned", DEAD, us)
     finish(store, "detached", DEAD, None)
-    assert leftovers(store) == {"orphan": "orphaned"}
+    assert leftovers(store) == {"orphan": "orphaned", "lives": "orphaned"}
 
 
 @pytest.mark.parametrize("owner", [[1], "root", [1, 2, 3, 4, 5], ["1", 2, "3", 4]])
