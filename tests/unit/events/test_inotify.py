@@ -40,7 +40,6 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
-@pytest.mark.parametrize("loop_kind", ["asyncio", pytest.param("uvloop", marks=pytest.mark.needs("uvloop"))])
 async def test_one_descriptor_for_all_watches(tmp_path: Path, loop_kind: str) -> None:
     await until(lambda: open_inotify() == 0)  # the last test's is closed by a worker
     seen: list[int] = []

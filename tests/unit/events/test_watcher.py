@@ -109,7 +109,6 @@ async def ended(watcher: Watcher, monitor: Monitor, *, killed: bool = False) -> 
 KINDS = ["asyncio", pytest.param("uvloop", marks=pytest.mark.needs("uvloop"))]
 
 
-@pytest.mark.parametrize("loop_kind", KINDS)
 async def test_every_kill_is_told_once_in_time(folder: Folder, watcher: Watcher, loop_kind: str) -> None:
     monitor = monitor_of(watcher, folder)
     async with watcher.events(Interest("c", kinds=(Oom, Exited))) as events:
