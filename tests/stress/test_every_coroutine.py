@@ -36,6 +36,7 @@ ALIVE: Final = ("created", "running")
 
 EXCUSED: Final = {
     "Container.checkpoint": "needs CRIU, and has tests where there is one",
+    "Container.checkpoint_in_rounds": "Container.checkpoint, again and again",
     "Runtime.restore": "needs CRIU, and has tests where there is one",
     "Runtime.list": "an iterator: Runtime.load at each step",
     "SeccompRequest.continue_": "never suspends",
