@@ -16,6 +16,8 @@ from .errors import SpecError
 __all__ = ["Pty", "WindowSize", "send_master"]
 
 _CHUNK = 65536
+_FULL_S = 0.002
+"""Between two looks at a terminal whose other side reads nothing."""
 
 
 class WindowSize(NamedTuple):
@@ -52,11 +54,14 @@ class Pty:
 
     async def write(self, data: bytes) -> None:
         """Write all of *data*, as if typed; ends early where the other side is gone."""
-        rest = memoryview(data)
+        rest, refused = memoryview(data), 0
         while rest:
             try:
-                rest = rest[os.write(self.fileno(), rest) :]
+                rest, refused = rest[os.write(self.fileno(), rest) :], 0
             except BlockingIOError:
+                refused += 1
+                if refused > 1:  # the kernel says "writable" while there is room for less than one buffer
+                    await asyncio.sleep(_FULL_S)
                 await self._ready(write=True)
             except OSError:  # EIO
                 return

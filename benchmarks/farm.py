@@ -4,10 +4,10 @@
 
 Runs N jobs (2,000), each a sleep in a container, through a farm that may have *alive* (200) at once. Before
 and after, *search* of the same jobs (600) are run with each of several fixed numbers of workers up to that,
-which is what one would write without a farm; the best of all is what the farm is compared with. While the farm is full
-its process is looked at: private memory for each living container, and children that are no container. Then
-containers are asked for *warm* (200) times in turns, made on request and taken from a warm pool: from the
-request to the first byte of output. Root is needed.
+which is what one would write without a farm; the best of all is what the farm is compared with. While the
+farm is full its process is looked at: private memory for each living container, and children that are no
+container. Then containers are asked for *warm* (200) times in turns, made on request and taken from a warm
+pool: from the request to the first byte of output. Root is needed.
 """
 
 from __future__ import annotations
