@@ -88,7 +88,7 @@ def _run(call: Invocation) -> int:
         return _function(call.command.function)(call)
     except UsageError as exc:
         report.error(str(exc))
-        return FAILURE
+        return call.command.failure
     except KeyboardInterrupt:
         return 128 + _SIGINT
     except Exception as exc:  # noqa: BLE001 - the border of the program: nothing is above us

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["asyncio"]
 
 _HIDDEN = ("ssl", "typing_extensions")
-_LATE = ("inspect", "locale", "platform", "textwrap", "tokenize")
+_LATE = ("inspect", "locale", "textwrap", "tokenize")
 
 gc.disable()  # what is being loaded is no garbage, and looking for some takes a tenth of the time
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+from _signal import SIG_IGN, getsignal, signal  # type: ignore[import-not-found]
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,8 @@ __all__ = ["catch"]
 def catch(numbers: Iterable[int], handle: Callable[[int], None]) -> None:
     """Call *handle* on the running loop for each of these, but for those that our caller has ignored.
 
-    Not by `add_signal_handler`: its checks take ten milliseconds for all signals together.
+    Not by `add_signal_handler`, and not by `signal.signal`: their checks take ten milliseconds for all
+    signals together, and load `inspect` for texts that nobody reads.
     """
     loop = asyncio.get_running_loop()
 
@@ -25,5 +26,5 @@ def catch(numbers: Iterable[int], handle: Callable[[int], None]) -> None:
             loop.call_soon_threadsafe(handle, number)
 
     for number in numbers:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, arrived)
+        if getsignal(number) != SIG_IGN:
+            signal(number, arrived)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aiocontainer import glance, native
@@ -41,10 +42,29 @@ LIGHT = {
 STANDARD = {"_json", "_signal", "_socket", "errno", "fcntl", "pwd", "time"}
 """And of Python's library, besides what the interpreter has loaded anyway: parts that are written in C."""
 
+NOT_FOR_A_LOOP = {
+    "anyio",
+    "argparse",
+    "ctypes",
+    "dbus_fast",
+    "hashlib",
+    "multiprocessing",
+    "pyinotify",
+    "pyroute2",
+    "site",
+    "ssl",
+    "tempfile",
+    "typing_extensions",
+    "aiocontainer._features",
+    "aiocontainer.farm",
+    "aiocontainer.images",
+}
+"""What commands with an event loop do without, as long as nothing of it is asked for."""
+
 # As the installed command is started: `-I -S`, and the path of the package.
 CODE = """
 import os, sys
-sys.path.append(sys.argv[1])
+sys.path += sys.argv[1].split(":")
 before = set(sys.modules)
 from aiocontainer.cli import execute
 execute(sys.argv[2:])
@@ -53,7 +73,7 @@ print(*sorted(set(sys.modules) - before))
 
 
 def loaded(root: Path, *words: str) -> set[str]:
-    package = str(Path(__file__).parents[3])
+    package = f"{Path(__file__).parents[3]}:{Path(msgspec.__file__).parents[1]}"
     command = [sys.executable, "-I", "-S", "-c", CODE, package, "--root", str(root), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return set(done.stdout.splitlines()[-1].split())
@@ -80,3 +100,12 @@ def test_the_protocol_is_that_of_the_helper() -> None:
     assert (magic, kind) == (ORDER.unpack(native.PROCEED)[0], native.REPLY_PAUSED)
     assert glance._VERSION == VERSION
     assert glance._MAX_REPLY >= native.REPLY_SPACE
+
+
+@pytest.mark.parametrize("words", ["create -b none x", "run -b none x", "exec x true", "pause x"])
+def test_commands_with_a_loop_load_what_they_use(words: str, tmp_path: Path) -> None:
+    os.mkdir(tmp_path / "state", 0o700)
+    found = loaded(tmp_path / "state", *words.split())
+    assert "asyncio" in found
+    assert not NOT_FOR_A_LOOP & found
+    assert "_ast" not in found  # by which `inspect` would be loaded: that is there, and empty
