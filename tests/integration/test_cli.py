@@ -372,13 +372,13 @@ def test_exec_in_a_paused_container_waits(cli: Cli, sleeper: str) -> None:
 
 def test_exec_names_the_cgroup_that_is_not_there(cli: Cli, sleeper: str) -> None:
     assert "no such cgroup" in cli.fail("exec", "--cgroup", "none", sleeper, "true", status=255)
-    assert "--cgroup :none" in cli.fail("exec", "--cgroup", ":none", sleeper, "true", status=1)
+    assert "--cgroup :none" in cli.fail("exec", "--cgroup", ":none", sleeper, "true", status=255)
 
 
 def test_exec_console_socket(cli: Cli, sleeper: str, tmp_path: Path) -> None:
     path = str(tmp_path / "console")
-    assert "--console-socket" in cli.fail("exec", "-d", "-t", sleeper, "tty", status=1)
-    assert "--console-socket" in cli.fail("exec", "--console-socket", path, "-t", sleeper, "tty", status=1)
+    assert "--console-socket" in cli.fail("exec", "-d", "-t", sleeper, "tty", status=255)
+    assert "--console-socket" in cli.fail("exec", "--console-socket", path, "-t", sleeper, "tty", status=255)
     with receiver(path) as take:
         words = (
             "exec",
