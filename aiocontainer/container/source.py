@@ -14,7 +14,7 @@ from .. import native
 from .._aio import OwnedFd
 from ..errors import SpecError
 from ..plan.user import home_of
-from ..spec import Process, Spec, User
+from ..spec import Mount, Process, Spec, User
 from ..spec.ids import parse_user
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ class Command(Struct, frozen=True):
 
     The view is read-only under a throw-away layer, and what a user may see whom the machine does not
     know; there is no network but ``lo`` and no way to new privileges.  *env* adds to a small default
-    environment; *user* is ``uid[:gid]``; *tty* gives it a terminal.  *memory* ("256M" or bytes), *pids* and
-    *cpus* are limits as in `Spec.with_limits`, and need cgroups.
+    environment; *user* is ``uid[:gid]``; *tty* gives it a terminal; *mounts* come last, so `Mount.bind` shows
+    what the view hides.  *memory* ("256M" or bytes), *pids* and *cpus* are limits as in `Spec.with_limits`,
+    and need cgroups.
     """
 
     args: Sequence[str]
@@ -39,6 +40,7 @@ class Command(Struct, frozen=True):
     cwd: str | None = None
     user: str | None = None
     tty: bool = False
+    mounts: Sequence[Mount] = ()
     memory: int | str | None = None
     pids: int | None = None
     cpus: float | None = None
@@ -95,7 +97,8 @@ def _command(command: Command, host: Host) -> tuple[Spec, str, bool]:
     if command.user is not None:
         uid, gid = parse_user(command.user)
         process = replace(process, user=User(uid=uid, gid=gid or 0))
-    spec = replace(spec, process=replace(process, terminal=command.tty))
+    process = replace(process, terminal=command.tty)
+    spec = replace(spec, process=process, mounts=(*spec.mounts, *command.mounts))
     if (command.memory, command.pids, command.cpus) != (None, None, None):
         spec = spec.with_limits(memory=command.memory, pids=command.pids, cpus=command.cpus)
     return spec, "/", overlay

@@ -36,6 +36,7 @@ LEVELS = {
     "runtime": 6,
     "oneshot": 6.5,
     "farm": 6.5,
+    "pytest_plugin": 6.5,
     "cli": 7,
     "__main__": 8,
 }
