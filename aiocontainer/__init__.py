@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         SystemdError,
         UnitExistsError,
         UnsupportedError,
+        WorkerLostError,
     )
     from .events import (
         Created,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         Updated,
     )
     from .farm import Farm, FarmMetrics, Job, JobResult, WarmPool
+    from .farm.dask import DaskFarm
     from .hooks import Callbacks
     from .oneshot import run
     from .plan.plan import Plan
@@ -132,6 +134,7 @@ __all__ = [
     "Job",
     "JobResult",
     "WarmPool",
+    "DaskFarm",
     "Plan",
     "SeccompNotifications",
     "SeccompRequest",
@@ -172,6 +175,7 @@ __all__ = [
     "SystemdError",
     "UnitExistsError",
     "UnsupportedError",
+    "WorkerLostError",
 ]
 
 __version__: Final = "0.1.0"
@@ -203,6 +207,7 @@ _HOMES: Final = {
     "Progress": "criu.options",
     "DumpStats": "criu.messages",
     "Criu": "criu.probing",
+    "DaskFarm": "farm.dask",
     "Plan": "plan.plan",
     "Events": "events",
     "Event": "events",

@@ -6,6 +6,7 @@ catch for the same event, so ``except OSError`` and ``except LookupError`` keep 
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False  # `typing` takes longer to import than most commands run
@@ -37,6 +38,7 @@ __all__ = [
     "SystemdError",
     "UnitExistsError",
     "UnsupportedError",
+    "WorkerLostError",
 ]
 
 
@@ -52,7 +54,19 @@ if TYPE_CHECKING:
 
 
 class ContainerError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package.  They can be pickled, as results of other processes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), super().__reduce__()[1], self.__dict__)
+
+
+def _again(kind: type[ContainerError], args: tuple[object, ...], fields: dict[str, object]) -> ContainerError:
+    """Make an error with these fields: what it is made from is not what it keeps as arguments."""
+    base = OSError if issubclass(kind, OSError) else Exception
+    error = base.__new__(kind)
+    base.__init__(error, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class SpecError(ContainerError, ValueError):
@@ -352,6 +366,17 @@ class ImageError(ContainerError, ValueError):
     def __str__(self) -> str:
         entry = f"entry {self.entry!r}" if self.entry else ""
         return ": ".join(part for part in (self.path, self.digest, entry, self.problem) if part)
+
+
+class WorkerLostError(ContainerError, ConnectionError):
+    """Each of the workers that a job was given to went away before its end; `worker` was the last."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        self.worker = worker
+
+    def __str__(self) -> str:
+        return f"the worker {self.worker} went away, as others had before it"
 
 
 class CriuError(ContainerError, RuntimeError):

@@ -6,6 +6,7 @@ whatever will be read of them has to be read, or copied, before.
 
 from __future__ import annotations
 
+import contextlib
 import encodings.ascii
 import encodings.idna  # noqa: F401 - codecs are imported when they are used
 import importlib
@@ -23,7 +24,8 @@ def expose(directory: str) -> str:
     """Import the whole package, and use a copy of its helper in *directory*; the path of the original."""
     for module in pkgutil.walk_packages(aiocontainer.__path__, "aiocontainer."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            with contextlib.suppress(ModuleNotFoundError):  # what needs an extra
+                importlib.import_module(module.name)
     original: str = spawner._HELPER
     copy = os.path.join(directory, "helper")
     shutil.copyfile(original, copy)
