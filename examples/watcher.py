@@ -1,43 +1,58 @@
-"""A watcher: reports ends, and kills for want of memory, of containers that it has not started.
+"""A daemon that reports ends, and kills for want of memory, of containers that it has not started.
 
-python examples/watcher.py [STATE_ROOT]    # until it is interrupted; without a root it shows itself at work
+    python examples/watcher.py [STATE_ROOT]    # until SIGINT or SIGTERM
+
+Without a root it shows itself at work.
 """
 
 import asyncio
+import signal
 import sys
 import tempfile
 
 from aiocontainer import Created, Deleted, Exited, Lost, Oom, Runtime
 
 
-async def watch(root: str) -> None:
+async def watch(root: str, ready: asyncio.Event | None = None) -> None:
     """Report what happens to the containers of *root*, whoever creates them."""
-    async with Runtime(root=root) as runtime, runtime.events(pressure="critical") as events:
-        print("watching")
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    async with Runtime(root=root) as runtime, runtime.events() as events:
+        async for container in runtime.list():
+            print(f"{container.id}: {await container.status()}, process {container.pid}", flush=True)
+        print("watching", flush=True)
+        if ready is not None:
+            ready.set()
         async for event in events:
             match event:
                 case Created(id=id, pid=pid):
-                    print(f"{id}: created, process {pid}")
+                    print(f"{id}: created, process {pid}", flush=True)
                 case Oom(id=id, kills=kills, group=group):
-                    print(f"{id}: {kills} killed for want of memory" + (", as a group" if group else ""))
+                    print(
+                        f"{id}: {kills} killed for want of memory{' as a group' if group else ''}", flush=True
+                    )
                 case Exited(id=id, exit=exit):
-                    print(f"{id}: {exit}" + (f", {exit.oom}" if exit.oom else ""))
-                case Lost(count=count):
-                    print(f"we were too slow for {count} events")
+                    why = f", at the limit of the {exit.oom.limit}" if exit.oom else ""
+                    print(f"{id}: {exit}{why}", flush=True)
                 case Deleted(id=id):
-                    print(f"{id}: deleted")
+                    print(f"{id}: deleted", flush=True)
+                case Lost(count=count):
+                    print(f"too slow for {count} events", flush=True)
 
 
 async def show() -> None:
-    """Let somebody else run a container under our eyes."""
+    """Let somebody else run a container that wants too much, under our eyes."""
     with tempfile.TemporaryDirectory() as root:
-        watching = asyncio.create_task(watch(root))
-        await asyncio.sleep(0.5)
+        ready = asyncio.Event()
+        watching = asyncio.create_task(watch(root, ready))
+        await ready.wait()
         somebody = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "aiocontainer", "--root", root, "run", "--", "sh", "-c", "exit 3")
+            *(sys.executable, "-m", "aiocontainer", "--root", root),
+            *("run", "--memory", "32M", "--", "tail", "/dev/zero"),
         )
         await somebody.wait()
-        await asyncio.sleep(0.2)
         watching.cancel()
         await asyncio.wait([watching])
 
@@ -45,5 +60,5 @@ async def show() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(watch(sys.argv[1]) if sys.argv[1:] else show())
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         print("no longer watching")

@@ -12,7 +12,12 @@ import pytest
 if TYPE_CHECKING:
     from support.leaks import Leaks
 
-EXAMPLES = sorted(Path(__file__).resolve().parents[2].joinpath("examples").glob("*.py"))
+SERVICES = {"code_runner"}  # test_services.py
+EXAMPLES = sorted(
+    path
+    for path in Path(__file__).resolve().parents[2].joinpath("examples").glob("*.py")
+    if path.stem not in SERVICES
+)
 
 
 @pytest.mark.needs("root", "userns", "compiled", "overlay")
