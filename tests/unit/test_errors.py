@@ -32,6 +32,7 @@ EXAMPLES = [
     errors.UnitExistsError("a.scope", "active"),
     errors.RequestGoneError(1, 2),
     errors.HookError("$.hooks.prestart[0]", None, b"out", problem="late"),
+    errors.ImageError("is torn", path="/a", digest="sha256:0", entry="b"),
     errors.WorkerLostError("tcp://127.0.0.1:1"),
     errors.CriuError("dump", "no", ["line"]),
     errors.ContainerExited(ExitStatus(code=3), args=["sh"], stderr=b"text"),
