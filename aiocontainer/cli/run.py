@@ -126,6 +126,7 @@ async def _create(
         no_pivot=options.no_pivot,
         no_new_keyring=options.no_new_keyring,
         reap=reap,
+        property_policy=options.property_policy,
     )
     try:
         await _check_cgroup(container, call.program)

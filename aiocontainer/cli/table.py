@@ -149,6 +149,14 @@ FORMAT = Option(
     default="table",
 )
 
+PROPERTY_POLICY = Option(
+    ("--property-policy",),
+    "annotations for the unit of systemd: all but dangerous ones, safe ones alone, or all; one of",
+    value="POLICY",
+    choices=("careful", "untrusted", "any"),
+    default="careful",
+)
+
 CREATE_OPTIONS = (
     BUNDLE,
     CONSOLE_SOCKET,
@@ -158,6 +166,7 @@ CREATE_OPTIONS = (
     Option(("--no-new-keyring",), "keep the session keyring of the caller"),
     PRESERVE_FDS,
     NO_SUBREAPER,
+    PROPERTY_POLICY,
     HELP,
 )
 
@@ -456,7 +465,7 @@ COMMANDS = (
         "BUNDLE",
         "print what would be done for a bundle, step by step; needs no privilege",
         (1, 1),
-        (Option(("--systemd-cgroup",), "as with the global option of this name"), HELP),
+        (Option(("--systemd-cgroup",), "as with the global option of this name"), PROPERTY_POLICY, HELP),
     ),
     Command(
         "features",

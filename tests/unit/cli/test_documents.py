@@ -67,3 +67,37 @@ def test_spec_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert execute(["spec", "-b", str(tmp_path)]) == 1
     assert file.read_text() == "mine"
     assert "exists" in capsys.readouterr().err
+
+
+def test_plan_trusts_annotations_as_far_as_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from aiocontainer import runtime
+    from aiocontainer.plan.host import CgroupMode, Host
+
+    host = Host(
+        kernel=(6, 1),
+        euid=0,
+        egid=0,
+        capabilities=(1 << 41) - 1,
+        cgroup_mode=CgroupMode.V2,
+        cgroup_hierarchies={"": "/sys/fs/cgroup"},
+        cgroup_delegated=True,
+        systemd=257,
+    )
+    monkeypatch.setattr(runtime, "has_systemd", lambda: True)
+    monkeypatch.setattr(runtime, "probe", lambda: host)
+    document = written(tmp_path)
+    (tmp_path / "rootfs").mkdir()
+    words = ["plan", "--systemd-cgroup", "--property-policy"]
+    for name, value, taken in (
+        ("TimeoutStopUSec", "5", {"careful", "untrusted", "any"}),
+        ("KillMode", "'mixed'", {"careful", "any"}),
+        ("SuccessAction", "'none'", {"any"}),
+    ):
+        document["annotations"] = {f"org.systemd.property.{name}": value}
+        (tmp_path / "config.json").write_text(json.dumps(document))
+        for policy in ("careful", "untrusted", "any"):
+            assert execute([*words, policy, str(tmp_path)]) == (0 if policy in taken else 1), policy
+            captured = capsys.readouterr()
+            assert name in (captured.out if policy in taken else captured.err)
