@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from .. import spec as _spec
+from .._convert import convert
 from ..errors import SpecError, StateCorruptError, StateError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def remembered_supervisor(state: State) -> Supervisor | None:
     if _FACT not in state.facts:
         return None
     try:
-        return msgspec.convert(state.facts[_FACT], Supervisor)
+        return convert(state.facts[_FACT], Supervisor)
     except msgspec.ValidationError as exc:
         raise StateCorruptError("state.json", f"facts.{_FACT}: {exc}") from exc
 

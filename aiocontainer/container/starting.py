@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from .. import native
 from .._aio import in_thread
+from .._convert import convert
 from ..errors import HelperError, NotRunningError, StateCorruptError, StateError
 from ..plan.steps import Gate
 from ..store import StoreError
@@ -128,7 +129,7 @@ def _dead(id: str) -> NotRunningError:
 
 def _facts(facts: Mapping[str, Any]) -> _GateFacts:
     try:
-        return msgspec.convert(facts.get("gate"), _GateFacts)
+        return convert(facts.get("gate"), _GateFacts)
     except msgspec.ValidationError as exc:
         raise StateCorruptError("state.json", f"facts.gate: {exc}") from exc
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
+from .._convert import convert
 from ..errors import NotFoundError, StateCorruptError, StateError
 from ..store import Identity, open_process
 
@@ -69,7 +70,7 @@ def _was_interrupted(environment: Environment, id: str) -> bool:
 
 def _is_orphan(state: State) -> bool:
     try:
-        owner = msgspec.convert(state.facts.get("owner"), Identity)
+        owner = convert(state.facts.get("owner"), Identity)
     except msgspec.ValidationError:  # there is none, or none that we know of
         return False
     return not _lives(owner)

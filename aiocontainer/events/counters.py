@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from .._convert import convert
 from .._lazy import pattern
 from .exit_status import OomVerdict
 from .notices import Empty, Event, Frozen, LimitHit, Oom, Thawed
@@ -67,7 +68,7 @@ class Counters(NamedTuple):
     def recalled(cls, known: object) -> Counters:
         """Read back what `remembered` gave; what is not of that form counts as nothing."""
         try:
-            return msgspec.convert(known, _Remembered).counters()
+            return convert(known, _Remembered).counters()
         except msgspec.ValidationError:
             return cls()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._aio import OwnedFd
+from .._convert import convert
 from ..errors import NetworkError
 from .messages import Recorded
 from .netlink import Netlink, open_namespace, run
@@ -113,7 +114,7 @@ def recover(records: Sequence[Mapping[str, Any]], namespace: str) -> None:
     is gone with its processes: the kernel gives back what is hardware, maybe under another name, and
     has deleted the rest, which is logged.  It blocks.
     """
-    run(lambda: _recover(msgspec.convert(records, tuple[Recorded, ...]), namespace))
+    run(lambda: _recover(convert(records, tuple[Recorded, ...]), namespace))
 
 
 async def _recover(records: Sequence[Recorded], namespace: str) -> None:

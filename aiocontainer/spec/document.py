@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from .._convert import convert
 from .._lazy import pattern
 from ..errors import SpecError
 
@@ -207,13 +208,13 @@ _TOO_WIDE = "an integer wider than 64 bits"
 
 def _convert(tree: Any, type: type[T]) -> T:
     try:
-        return msgspec.convert(tree, type)
+        return convert(tree, type)
     except msgspec.ValidationError as exc:
         problem, address = _split(exc)
 
     def fails_alike() -> bool:
         try:
-            msgspec.convert(tree, type)
+            convert(tree, type)
         except msgspec.ValidationError as again:
             return _split(again) == (problem, address)
         return False

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from .._convert import convert
 from ..errors import StateCorruptError
 from ..plan.resctrl import ResctrlGroup  # noqa: TC001 - msgspec reads the annotations
 from .identity import Identity
@@ -154,7 +155,7 @@ def _decode_document(data: bytes, path: str) -> dict[str, Any]:
 
 def _convert(document: dict[str, Any], type: type[T], path: str) -> T:
     try:
-        return msgspec.convert(document, type)
+        return convert(document, type)
     except msgspec.ValidationError as exc:
         raise StateCorruptError(path, str(exc)) from exc
 

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "aiocontainer"
 LEVELS = {
     "errors": 0,
     "_aio": 0,
+    "_convert": 0,
     "_digest": 0,
     "_lazy": 0,
     "gvariant": 0.5,
