@@ -46,7 +46,9 @@ def make_bundle(work: str) -> str:
     for name in ("bin", "dev", "proc", "sys", "tmp"):
         os.makedirs(f"{bundle}/rootfs/{name}")
     source = Path(__file__).with_name("true.c")
-    subprocess.run(["gcc", "-static", "-O2", "-o", f"{bundle}/rootfs/bin/true", str(source)], check=True)
+    subprocess.run(
+        ["gcc", "-static", "-nostdlib", "-O2", "-o", f"{bundle}/rootfs/bin/true", str(source)], check=True
+    )
     spec = Spec.default(["/bin/true"], rootfs="rootfs").with_limits(memory=64 * MIB, pids=64, cpus=1.0)
     with open(f"{bundle}/config.json", "wb") as file:
         file.write(spec.encode())

@@ -189,6 +189,10 @@ class Unit:
         """Set properties for as long as it lives; those that an old systemd does not know are left out."""
         await self._manager.set_properties(self.name, properties)
 
+    async def settle(self) -> None:
+        """Wait for the manager to have written what it was told: it does so before it hears the next call."""
+        await self._manager.state(self.name)
+
     async def attach(self, subgroup: str, pids: Sequence[int]) -> None:
         """Move processes into the cgroup *subgroup* ("/sub"; "" is its own) of the unit."""
         await self._manager.attach(self.name, subgroup, pids)

@@ -473,7 +473,7 @@ class Container(Observed):
             with await self._locked(begin):
                 if self._unit is not None and update.properties:
                     try:
-                        await self._unit.update(update.properties)
+                        await self._tell_unit(self._unit, update)
                     except BaseException as exc:
                         await undo(exc, lambda: in_thread(update.undo))
                         raise
@@ -483,6 +483,15 @@ class Container(Observed):
             from logging import getLogger  # only those who use it pay for it
 
             getLogger("aiocontainer").warning("container %s: %s", self.id, warning)
+
+    @staticmethod
+    async def _tell_unit(unit: Unit, update: Update) -> None:
+        await in_thread(update.hold)
+        try:
+            await unit.update(update.properties)
+            await unit.settle()
+        finally:
+            await in_thread(update.release)
 
     async def _delete(self, *, force: bool, read_stats: bool) -> None:
         async with self._turn:

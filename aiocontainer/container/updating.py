@@ -10,7 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from .. import resctrl
-from ..errors import StateCorruptError, UnsupportedError
+from .._convert import convert
+from ..errors import CgroupError, StateCorruptError, UnsupportedError
 from ..plan.device_filter import device_filter
 from ..plan.devices import device_rules
 from ..plan.host import CgroupMode
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..cgroups import Cgroup
+    from ..plan.devices import DeviceRule
+    from ..plan.plan import CgroupWrite
     from ..plan.unit import UnitProperty
     from ..spec import IntelRdt
     from ..store import Lock, State
     from .environment import Environment
 
 __all__ = ["Update", "current_resources", "read_resources"]
+
+_OOM_GROUP: Final = "memory.oom.group"
+"""Which the manager writes whenever it applies properties of memory: always 0 before systemd 253."""
 
 _DEVICES: Final = "$.devices"
 """The address of device rules in the document of an update."""
@@ -51,7 +57,7 @@ def current_resources(state: State, config: bytes) -> Resources:
         linux = Spec.decode(config).linux
         return (linux.resources if linux is not None else None) or Resources()
     try:
-        return msgspec.convert(remembered, Resources)
+        return convert(remembered, Resources)
     except msgspec.ValidationError as exc:
         raise StateCorruptError("state.json", f"facts.resources: {exc}") from exc
 
@@ -59,8 +65,8 @@ def current_resources(state: State, config: bytes) -> Resources:
 class Update:
     """One update, under the container's lock.
 
-    `begin` sets everything that is a file, and `properties` are left for the service manager; then comes
-    `save`, or else `undo`.  All but `properties` blocks, for a thread.
+    `begin` sets everything that is a file, and `properties` are left for the service manager, between `hold`
+    and `release`; then comes `save`, or else `undo`.  All but `properties` blocks, for a thread.
     """
 
     def __init__(
@@ -74,6 +80,9 @@ class Update:
         self._undo = contextlib.ExitStack()
         self._state: State
         self._whole: Resources
+        self._rules: Sequence[DeviceRule] = ()
+        self._again: Sequence[CgroupWrite] = ()
+        self._held = False
         self.properties: Sequence[UnitProperty] = ()
         self.warnings: Sequence[str] = ()
 
@@ -92,6 +101,8 @@ class Update:
 
             limits = unit_limits(writes, asked, host, current)
             writes, self.properties = limits.writes, limits.properties
+            whole = cgroup_limits(self._whole, host, "$")
+            self._again = [write for write in whole if write.file == _OOM_GROUP]
             self.warnings = [*self.warnings, *limits.warnings]
         try:
             self._undo.callback(self._cgroup.set_limits(writes))
@@ -119,6 +130,31 @@ class Update:
 
             self.properties = [*self.properties, *device_properties(after, host, _DEVICES)]
             self.warnings = [*self.warnings, *device_warnings(after, host, _DEVICES)]
+            self._rules = after if v1 else ()
+
+    def hold(self) -> None:
+        """Let nobody run while the manager writes its list of devices, which begins by taking all away.
+
+        Of v1 alone, where there is one list for it and us.  Without a freezer it has to do without.
+        """
+        if not self._rules or not self._cgroup.pids() or self._cgroup.is_frozen():
+            return
+        try:
+            self._cgroup.freeze()
+            self._held = True
+        except (CgroupError, UnsupportedError) as exc:
+            self.warnings = [*self.warnings, f"{_DEVICES}: not frozen meanwhile: {exc}"]
+
+    def release(self) -> None:
+        """Write again what the manager has its own values for, or less, and let them run again."""
+        try:
+            self._cgroup.set_limits(self._again)
+            if self._rules:
+                self._cgroup.set_devices(self._rules)
+        finally:
+            if self._held:
+                self._cgroup.thaw()
+                self._held = False
 
     def undo(self) -> None:
         """Set everything back, the last first."""

@@ -45,6 +45,7 @@ class Cgroups(FakeManager):
 
     def __init__(self) -> None:
         super().__init__()
+        self.states: list[str] = []
         self.bases = [
             f"{h.point}{h.own.rstrip('/')}" for key, h in read_hierarchies().items() if key in MANAGED
         ]
@@ -58,7 +59,16 @@ class Cgroups(FakeManager):
         if message.member == "KillUnit":
             for pid in self._unit(message.body[0]).pids:
                 os.kill(pid, signal.SIGKILL)
+        if message.member == "SetUnitProperties" and os.path.isdir(f"/sys/fs/cgroup/freezer/{PATH}"):
+            self._look({name for name, _ in message.body[2]})
         return super()._answer(message, fault, ends)
+
+    def _look(self, names: set[str]) -> None:
+        """Note whether the unit stands still while its devices are told of."""
+        if "DevicePolicy" in names:
+            path = f"/sys/fs/cgroup/freezer/{PATH}/freezer.state"
+            with open(path) as file:
+                self.states.append(file.read().strip())
 
     def _make(self, base: str, pids: list[int]) -> None:
         os.makedirs(f"{base}/{PATH}")
@@ -137,6 +147,26 @@ async def test_all_hierarchies(units: Runtime, manager: Cgroups, rootfs: str) ->
     await container.delete(force=True)
     assert not manager.units
     assert not any(os.path.exists(path) for path in paths.values())
+
+
+async def test_devices_change_while_it_stands_still(units: Runtime, manager: Cgroups, rootfs: str) -> None:
+    """features.md D59."""
+    container = await units.create("aioc-test-v1", spec(rootfs))
+    manager.states.clear()
+    await container.start()
+    rule = {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"}
+    await container.update({"devices": [{"allow": False, "access": "rwm"}, rule]})
+    assert manager.states == ["FROZEN"]
+    assert (await container.status()).value == "running"
+    with open(f"{(await container.state()).cgroup_paths['devices']}/devices.list") as file:
+        assert "c 1:11 r" in file.read()
+    await container.update({"pids": {"limit": 20}})
+    assert manager.states == ["FROZEN"]
+    await container.pause()
+    await container.update({"devices": [{"allow": False, "access": "rwm"}]})
+    assert manager.states == ["FROZEN"] * 2
+    assert (await container.status()).value == "paused"
+    await container.delete(force=True)
 
 
 async def test_a_failed_start_leaves_nothing(units: Runtime, manager: Cgroups, rootfs: str) -> None:

@@ -170,6 +170,68 @@ def test_properties_for_devices_say_where_they_come_from() -> None:
     assert [each for each in update.warnings if each.startswith("$.devices: ")] == list(update.warnings)
 
 
+RULES = (DeviceRule(allow=False, access="rwm"), DeviceRule(allow=True, type="c", major=3, access="r"))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_nobody_runs_while_the_manager_of_v1_writes_its_list(*, frozen: bool) -> None:
+    """features.md D59: who is paused stays so, and in the end the list is ours."""
+    world = World(replace(HOST, cgroup_mode=CgroupMode.V1, cgroup_hierarchies={"devices": "/d"}))
+    world.cgroup.mode = CgroupMode.V1
+    world.cgroup.create()
+    world.cgroup.members.append(7)
+    world.cgroup.frozen = frozen
+    update = world.update(Resources(devices=RULES))
+    update.begin(LOCK, by_manager=True)
+    ours = world.cgroup.devices
+    update.hold()
+    assert world.cgroup.frozen
+    world.cgroup.devices = ()
+    update.release()
+    assert (world.cgroup.frozen, world.cgroup.devices) == (frozen, ours)
+
+
+def test_what_the_manager_sets_back_is_written_again() -> None:
+    world = World()
+    world.done(Resources(unified={"memory.oom.group": "1"}), by_manager=True)
+    update = world.update(Resources(memory=Memory(limit=90)))
+    update.begin(LOCK, by_manager=True)
+    update.hold()
+    world.cgroup.files = {**world.cgroup.files, "memory.oom.group": "0"}
+    update.release()
+    assert world.cgroup.files["memory.oom.group"] == "1"
+
+
+def test_where_nobody_can_be_frozen_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(replace(HOST, cgroup_mode=CgroupMode.V1, cgroup_hierarchies={"devices": "/d"}))
+    world.cgroup.mode = CgroupMode.V1
+    world.cgroup.create()
+    world.cgroup.members.append(7)
+
+    def fail() -> None:
+        raise UnsupportedError("freezing a cgroup", needs="the freezer controller")
+
+    monkeypatch.setattr(world.cgroup, "freeze", fail)
+    update = world.update(Resources(devices=RULES))
+    update.begin(LOCK, by_manager=True)
+    update.hold()
+    assert "the freezer controller" in update.warnings[-1]
+    update.release()
+
+
+@pytest.mark.parametrize("asked", [Resources(pids=Pids(limit=3)), Resources(devices=RULES)])
+def test_nobody_is_held_up_where_nothing_is_taken_away(asked: Resources) -> None:
+    """Neither without device rules nor in v2, where filters are programs."""
+    world = World()
+    world.cgroup.create()
+    world.cgroup.members.append(7)
+    update = world.update(asked)
+    update.begin(LOCK, by_manager=True)
+    update.hold()
+    assert not world.cgroup.frozen
+    update.release()
+
+
 def test_an_ordinary_user_has_no_say_over_devices() -> None:
     world = World(replace(HOST, euid=1000))
     with pytest.raises(UnsupportedError) as caught:
