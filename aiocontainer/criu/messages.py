@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from msgspec import Struct
 
+from .._convert import convert
 from ..errors import CriuError, UnsupportedError
 from .schema import message_class
 
@@ -206,4 +206,4 @@ def decode_tally(data: bytes) -> tuple[DumpStats, RestoreStats]:
         return DumpStats(), RestoreStats()
     dump = {ours: getattr(found.dump, theirs) for ours, theirs in _DUMP.items()}
     restore = {ours: getattr(found.restore, theirs) for ours, theirs in _RESTORE.items()}
-    return msgspec.convert(dump, DumpStats), msgspec.convert(restore, RestoreStats)
+    return convert(dump, DumpStats), convert(restore, RestoreStats)
