@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-__all__ = ["convert"]
+__all__ = ["convert", "learn"]
 
 T = TypeVar("T")
 
@@ -17,7 +17,13 @@ _learning = threading.Lock()
 
 
 def convert(value: Any, type: type[T]) -> T:
-    """Return `msgspec.convert` of it, with its errors.
+    """Return `msgspec.convert` of it, with its errors."""
+    learn(type)
+    return msgspec.convert(value, type)
+
+
+def learn(type: type[T]) -> None:
+    """Let msgspec know all of a type before values of it are made in any way.
 
     msgspec learns a type, and all that it is made of, when it is first asked for it, and crashes where two
     threads have it learn the same: it runs Python code meanwhile.  So that is done by one at a time.
@@ -27,4 +33,3 @@ def convert(value: Any, type: type[T]) -> T:
             with contextlib.suppress(msgspec.ValidationError):
                 msgspec.convert(None, type)
             _known.add(type)
-    return msgspec.convert(value, type)

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from .._convert import learn
 from ..errors import ImageError, UnsupportedError
 from .limits import MAX_LAYERS
 from .streams import check_digest
@@ -128,6 +129,7 @@ class Saved(Struct, frozen=True, rename="pascal"):
 
 
 def _decode(data: bytes, type: type[T], what: str) -> T:
+    learn(type)
     try:
         return msgspec.json.decode(data, type=type)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
