@@ -109,6 +109,10 @@ PROBES: dict[str, tuple[Probe, str]] = {
     "busybox": (lambda: works("busybox", "true"), "busybox"),
     "runc": (lambda: shutil.which("runc") is not None, "runc"),
     "crun": (lambda: shutil.which("crun") is not None, "crun"),
+    "engines": (
+        lambda: all(map(shutil.which, ("podman", "buildah", "ctr"))),
+        "podman, buildah and containerd",
+    ),
     "criu": (lambda: works("criu", "check"), "a CRIU that works with this kernel"),
 }
 
