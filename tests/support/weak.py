@@ -290,7 +290,6 @@ def take_any_id() -> None:
         return text
 
     put("spec.ids.check_id", check)
-    put("store.check_id", check)
 
 
 def prefer_names() -> None:
