@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from .farm import Farm, FarmMetrics, Job, JobResult, WarmPool
     from .farm.dask import DaskFarm
     from .hooks import Callbacks
+    from .images import Image, ImageLimits
     from .oneshot import run
     from .plan.plan import Plan
     from .runtime import Runtime
@@ -127,6 +128,8 @@ __all__ = [
     "Deleted",
     "Lost",
     "Command",
+    "Image",
+    "ImageLimits",
     "Leftover",
     "Callbacks",
     "Farm",
@@ -195,6 +198,8 @@ _HOMES: Final = {
     "Rates": "container.rates",
     "StatsMask": "cgroups.stats.values",
     "Command": "container.source",
+    "Image": "images",
+    "ImageLimits": "images",
     "Leftover": "container.sweeping",
     "Callbacks": "hooks",
     "Farm": "farm",

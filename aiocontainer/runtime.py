@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .criu.probing import Criu
     from .events import Event, Events, PressureLevel
     from .hooks import Callbacks
+    from .images import Image, ImageLimits
     from .plan.options import CgroupDriver
     from .plan.plan import Plan
     from .spec import Features
@@ -92,6 +93,7 @@ class Runtime:
         self._containers: dict[str, Container] = {}
         self._creating: set[str] = set()
         self._following: Following | None = None
+        self._images: list[Image] = []
         self._mine: set[str] = set()
         """Ids of containers that end with this runtime."""
 
@@ -171,6 +173,21 @@ class Runtime:
                 reap=reap,
             ),
         )
+
+    async def image(
+        self,
+        reference: str | os.PathLike[str],
+        *,
+        cache: str | os.PathLike[str] | None = None,
+        platform: str | None = None,
+        limits: ImageLimits | None = None,
+    ) -> Image:
+        """Find an image on disk and unpack it, as `Image.open` does; it stays until this runtime ends."""
+        from .images import Image  # only those who use it pay for it
+
+        image = await Image.open(reference, cache=cache, platform=platform, limits=limits)
+        self._images.append(image)
+        return image
 
     @contextlib.asynccontextmanager
     async def container(
@@ -546,6 +563,8 @@ class Runtime:
             await environment.watcher.close()
             for container in tuple(self._containers.values()):
                 container.close()
+            for image in self._images:
+                image.close()
             await in_thread(environment.close)
             await environment.finish()
 

@@ -20,6 +20,12 @@ def prune(call: Invocation) -> int:
     async def work(runtime: Runtime) -> int:
         for leftover in await runtime.sweep(dry_run=call.options.dry_run):
             print(leftover.id if call.options.quiet else f"{leftover.id}: {leftover.reason}")
+        if call.options.images and not call.options.dry_run:
+            from aiocontainer import Image
+
+            layers, size = await Image.prune(call.options.image_cache)
+            if layers and not call.options.quiet:
+                print(f"{layers} layers of images, {size} bytes")
         return 0
 
     return drive(call.program, work)

@@ -12,7 +12,7 @@ from .foreground import catch_signals, stand_in
 from .handover import send_pidfd, write_pid_file
 
 if TYPE_CHECKING:
-    from aiocontainer import Command, Container, Runtime
+    from aiocontainer import Command, Container, Runtime, Spec
 
     from .arguments import Invocation, Namespace
 
@@ -40,13 +40,16 @@ def create(call: Invocation) -> int:
 
 def run(call: Invocation) -> int:
     """Make a container, start it, and, unless detached, stand in for it until it ends."""
-    id, source = _what(call)
     options = call.options
+    id, source = (None, "") if options.image else _what(call)
+    if options.image:
+        id, args = _of_image(call)
     if options.console_socket and not options.detach:
         raise UsageError("--console-socket is for --detach, or for create")
 
     async def work(runtime: Runtime) -> int:
-        container = await _create(runtime, id, source, call, reap=not options.detach)
+        what = await _image_spec(runtime, args, options) if options.image else source
+        container = await _create(runtime, id, what, call, reap=not options.detach)
         return await _run(container, options)
 
     return drive(call.program, work, lifetime="detached" if options.detach or options.keep else "owner")
@@ -69,6 +72,35 @@ def _what(call: Invocation) -> tuple[str | None, str | Command]:
     if call.options.bundle:
         raise UsageError("--bundle has a command of its own: leave out '--'")
     return call.operands[0] if call.separator else None, _command(args, call.options)
+
+
+def _of_image(call: Invocation) -> tuple[str | None, list[str]]:
+    """Return the id, and what takes the place of the image's own arguments."""
+    for name in ("bundle", "rootfs"):
+        if getattr(call.options, name):
+            raise UsageError(f"--image is a root of its own: leave out --{name}")
+    if call.separator is None:
+        return None, call.operands
+    if call.separator > 1:
+        raise UsageError("one ID at most before '--'")
+    return call.operands[0] if call.separator else None, call.operands[call.separator :]
+
+
+async def _image_spec(runtime: Runtime, args: list[str], options: Namespace) -> Spec:
+    image = await runtime.image(options.image, cache=options.image_cache)
+    spec = image.spec(
+        args,
+        env=_terminal_type(options) | _variables(options.env),
+        cwd=options.cwd,
+        user=options.user,
+        hostname=options.hostname,
+        tty=options.tty,
+    )
+    limits = (options.memory, options.pids_limit or None, _cpus(options.cpus))
+    if limits == (None, None, None):
+        return spec
+    memory, pids, cpus = limits
+    return spec.with_limits(memory=memory, pids=pids, cpus=cpus)
 
 
 def _command(args: list[str], options: Namespace) -> Command:
@@ -112,7 +144,7 @@ def _variables(words: list[str]) -> dict[str, str]:
 
 
 async def _create(
-    runtime: Runtime, id: str | None, source: str | Command, call: Invocation, *, reap: bool
+    runtime: Runtime, id: str | None, source: str | Command | Spec, call: Invocation, *, reap: bool
 ) -> Container:
     """Create; what outlives us is our caller's to *reap*, even if it has ended already."""
     options = call.options

@@ -141,6 +141,12 @@ CWD = Option(("--cwd",), "working directory in the container", value="DIR")
 USER = Option(("--user", "-u"), "numeric user, and group, of the process", value="UID[:GID]")
 TTY = Option(("--tty", "-t"), "give the process a terminal of its own")
 
+IMAGE_CACHE = Option(
+    ("--image-cache",),
+    "where layers of images are unpacked (default: below /var/cache, or ~/.cache)",
+    value="DIR",
+)
+
 FORMAT = Option(
     ("--format", "-f"),
     "how to print them, one of",
@@ -198,7 +204,7 @@ COMMANDS = (
     Command(
         "run",
         "run:run",
-        "[OPTIONS] ID  |  run [OPTIONS] [ID] -- COMMAND [ARG...]",
+        "[OPTIONS] ID  |  run [OPTIONS] [ID] -- COMMAND [ARG...]  |  run --image PATH",
         "create and start a container, and wait for it",
         (0, None),
         (
@@ -206,6 +212,10 @@ COMMANDS = (
             Option(("--keep",), "do not delete the container when it has exited"),
             *CREATE_OPTIONS[:-1],
             Option(("--rootfs",), "with COMMAND: directory to use as the root", value="DIR"),
+            Option(
+                ("--image",), "run an image: an OCI layout or an archive by docker save", value="PATH[:TAG]"
+            ),
+            IMAGE_CACHE,
             Option(("--hostname",), "with COMMAND: name of the host inside", value="NAME"),
             ENV,
             CWD,
@@ -222,7 +232,8 @@ COMMANDS = (
             "root, or over --rootfs, with a network of its own that has only lo, and without new "
             "privileges. The exit status is that of the program, or 128 and the number of the signal "
             "that ended it. --env, --cwd, --user, --tty, --hostname, --rootfs and the limits need COMMAND; "
-            "--bundle refuses it."
+            "--bundle refuses it. With --image they hold for a container of the image: "
+            "ARGs take the place of the image's own, after its entry point, and an ID needs '--' behind it."
         ),
         ends_options=True,
     ),
@@ -430,6 +441,8 @@ COMMANDS = (
         (
             Option(("--dry-run", "-n"), "only list what would be removed"),
             Option(("--quiet", "-q"), "print ids only"),
+            Option(("--images",), "remove unpacked layers of images, too, that nothing uses"),
+            IMAGE_CACHE,
             HELP,
         ),
         description=(

@@ -83,6 +83,7 @@ class Unpacker:
         self._late: dict[Path, Entry] = {}
         """What directories get in the end, when nothing is made in them any more."""
         self._opaque: set[Path] = set()
+        self._whiteouts: set[Path] = set()
         self._implied = False
         self._bytes = 0
         self._notes: list[str] = []
@@ -141,6 +142,7 @@ class Unpacker:
         parent = self._parent(path)
         try:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent)
+            self._whiteouts.add((*above, name))
         except FileExistsError:
             if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
                 self._opaque.add((*above, name))
@@ -213,9 +215,20 @@ class Unpacker:
                 os.mkdir(path[-1], 0o700, dir_fd=parent)
         self._late[path] = entry
 
+    def _drop_whiteouts(self) -> None:
+        """Remove those where nothing is left to hide: overlayfs lists them in a directory that is opaque."""
+        if not self._opaque:
+            return
+        for path in self._whiteouts:
+            if any(path[:depth] in self._opaque for depth in range(len(path))):
+                parent = self._parent(path)
+                if is_whiteout(os.lstat(path[-1], dir_fd=parent)):
+                    os.unlink(path[-1], dir_fd=parent)
+
     def _finish(self) -> None:
         """Give directories what they get in the end, the deepest first."""
         self._late.setdefault((), Entry(b"", "directory", 0o755, 0, 0, 0, 0, 0))
+        self._drop_whiteouts()
         for path in self._opaque:
             self._late.setdefault(path, Entry(b"/".join(path), "directory", 0o755, 0, 0, 0, 0, 0))
         for path in sorted(self._late, key=len, reverse=True):
