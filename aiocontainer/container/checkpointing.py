@@ -125,7 +125,7 @@ class Checkpointing:
         self._paused = paused
         self._locked = False
         self._died = False
-        self.done = False
+        self.done: bool = False
         """The images are complete; where it was not to go on, it has ended."""
 
     async def run(self) -> DumpStats:

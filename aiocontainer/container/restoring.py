@@ -76,7 +76,7 @@ class Restoring(Setup):
         self._worker: Swrk | None = None
         self._pid = 0
         self._saved: Any = None
-        self.stats = RestoreStats()
+        self.stats: RestoreStats = RestoreStats()
         """What CRIU has counted."""
 
     async def run(self) -> Created:

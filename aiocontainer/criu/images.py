@@ -42,9 +42,9 @@ class Directories:
 
     def __init__(self, images: str, work: str | None, *, make: bool) -> None:
         """Open them; with *make* they are made where they are missing, for us alone; `SpecError`."""
-        self.images = _open(images, "images", make=make)
+        self.images: OwnedFd = _open(images, "images", make=make)
         try:
-            self.work = _open(work, "work", make=True) if work is not None else self.images
+            self.work: OwnedFd = _open(work, "work", make=True) if work is not None else self.images
         except BaseException:
             self.images.close()
             raise

@@ -51,7 +51,7 @@ class Counted:
         self._hash = hashlib.new(digest.partition(":")[0])
         self._most = most
         self._what = what
-        self.size = 0
+        self.size: int = 0
 
     def read(self, size: int) -> bytes:
         """Return the next bytes."""

@@ -79,7 +79,7 @@ class closing:  # noqa: N801 - as in contextlib, which takes longer to import th
     __slots__ = ("fd",)
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
+        self.fd: int = fd
 
     def __enter__(self) -> int:
         return self.fd
