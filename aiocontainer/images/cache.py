@@ -89,7 +89,7 @@ class Root(Closing):
     """The layers of one image, the lowest first, which stay while this is open."""
 
     def __init__(self, path: str, names: Sequence[tuple[str, str]], lock: OwnedFd) -> None:
-        self.path = path
+        self.path: str = path
         self.names: tuple[tuple[str, str], ...] = tuple(names)
         self._lock = lock
 
@@ -279,7 +279,7 @@ class Filling:
     def __init__(self, cache: Cache, name: str, fd: OwnedFd) -> None:
         self._cache = cache
         self._name = name
-        self.fd = fd
+        self.fd: OwnedFd = fd
 
     def commit(self, name: str, record: Record) -> None:
         """Make it the layer *name*."""

@@ -62,9 +62,9 @@ class Image(Closing):
         notes: Sequence[str],
         names: tuple[bytes, bytes],
     ) -> None:
-        self.reference = reference
+        self.reference: str = reference
         self.config: ImageConfig = found.config
-        self.digest = found.digest
+        self.digest: str = found.digest
         self.layers: tuple[str, ...] = tuple(layers)
         self.left_out: tuple[str, ...] = unsafe_labels(found.config)
         self.notes: tuple[str, ...] = tuple(notes)
@@ -252,7 +252,7 @@ class _Opening:
                 raise InterruptedError
             _, self._worker = native.start_program(
                 sys.executable,
-                [sys.executable, "-c", _PROGRAM, "\n".join(map(os.path.abspath, sys.path))],
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, "\n".join(_places())],
                 [f"{name}={value}" for name, value in os.environ.items()],
                 directory="/",
                 input=question.fileno(),
@@ -260,6 +260,12 @@ class _Opening:
                 errors=errors.fileno(),
             )
             return self._worker
+
+
+def _places() -> list[str]:
+    """Return where its modules are: where ours are, whatever the environment says, and what finds us."""
+    own = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [*map(os.path.abspath, sys.path), own]
 
 
 def _wait(pidfd: OwnedFd) -> None:
