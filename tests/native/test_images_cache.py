@@ -127,18 +127,18 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 async def test_a_cancelled_one_leaves_nothing(tmp_path: Path, snap: Leaks) -> None:
     """Cancelled wherever it is: before the process, while it begins, while it unpacks, at the end."""
     cache = tmp_path / "cache"
-    layer = archive(*(member(b"d/%d" % n, bytes(100_000)) for n in range(600)))
+    layer = archive(*(member(b"d/%d" % n, bytes(50_000)) for n in range(300)))
     layout = oci_layout(tmp_path / "layout", [BASE, layer])
 
     def has_begun() -> bool:
         return (cache / "tmp").is_dir() and bool(left(cache)[1])
 
-    for attempt in range(6):
+    for attempt in range(4):
         task = asyncio.ensure_future(opened(layout, cache))
         if attempt % 2:
             await wait_until(has_begun)
         else:
-            await asyncio.sleep(0.002 * attempt)
+            await asyncio.sleep(0.01 * attempt)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -148,7 +148,7 @@ async def test_a_cancelled_one_leaves_nothing(tmp_path: Path, snap: Leaks) -> No
     with await opened(layout, cache) as image:
         assert len(image.layers) == 2
         names, _ = left(cache)
-        assert len(os.listdir(f"{image.layers[0]}/d")) == 600
+        assert len(os.listdir(f"{image.layers[0]}/d")) == 300
 
 
 async def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:

@@ -39,7 +39,16 @@ def located(test: str) -> str:
 
 ROWS = (
     Row("T01", "sockets and state open to other users", ("test_t01_modes.py",), ("T01",)),
-    Row("T02", "what is copied follows links, blocks, or brings devices", ("test_t02_copy_up.py",), ("T02",)),
+    Row(
+        "T02",
+        "what is copied or unpacked follows links, blocks, or brings devices",
+        (
+            "test_t02_copy_up.py",
+            "unit/images/test_images_hostile.py::test_nothing_happens_outside",
+            "native/test_images_hostile_as_root.py::test_nothing_happens_outside_and_nothing_stays_half",
+        ),
+        ("T02",),
+    ),
     Row(
         "T03",
         "annotations from an image take confinement away",
