@@ -28,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--race-s", type=float, default=race_s, help="how long each race goes on")
     group.addoption("--many", type=int, default=300, help="containers that live at once, where many have to")
     group.addoption("--kills", type=int, default=6, help="how many owners of containers are killed")
+    every_way = "interrupt every coroutine in all ways, not in two of them each"
+    group.addoption("--every-way", action="store_true", help=every_way)
     group.addoption("--patience-s", type=float, default=3, help="how long leftovers may take to go away")
 
 

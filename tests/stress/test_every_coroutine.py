@@ -461,9 +461,18 @@ async def world(snap: Leaks, tmp_path: Path, rootfs: str) -> AsyncGenerator[Worl
         yield World(runtime, rootfs)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each case in two ways, which take turns; in all of them with --every-way."""
+    if "way" not in metafunc.fixturenames:
+        return
+    ways, pairs = list(WAYS), []
+    for i, case in enumerate(dict.fromkeys(CASES.values())):
+        chosen = ways if metafunc.config.getoption("--every-way") else {ways[i % 5], ways[(i + 2) % 5]}
+        pairs += [pytest.param(case, way, id=f"{case.__name__}-{way}") for way in ways if way in chosen]
+    metafunc.parametrize(("case", "way"), pairs)
+
+
 @pytest.mark.may_block("cases look into directories")
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", dict.fromkeys(CASES.values()), ids=lambda case: case.__name__)
 async def test_interrupted(world: World, case: Case, way: str) -> None:
     for at in range(MOST):
         steps = case(world)
