@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 from support.aside import aside, mount
 from support.guest import mounts_of
+from support.strangers import user_namespace
 from support.user import become, expose
 
 from aiocontainer import ContainerError, Mount, Runtime, Spec
@@ -80,20 +79,8 @@ def test_what_it_has_cannot_be_taken_away(places: tuple[str, str, str], word: st
 @pytest.fixture
 def roots_namespace() -> Iterator[str]:
     """A user namespace of root's, which nobody else may enter."""
-    ready, done = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        ctypes.CDLL(None).unshare(0x10000000)
-        os.write(ready[1], b".")
-        os.read(done[0], 1)
-        os._exit(0)
-    os.read(ready[0], 1)
-    target = f"/proc/{pid}/ns/user"
-    yield target
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    for fd in (*ready, *done):
-        os.close(fd)
+    with user_namespace() as pid:
+        yield f"/proc/{pid}/ns/user"
 
 
 async def join(rootfs: str, state: str, path: str, keep: str) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 from asyncio.subprocess import DEVNULL
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 from support.guest import look
+from support.strangers import user_namespace
 
 from aiocontainer import Mount, Runtime, Spec, SpecError, UnsupportedError
 from aiocontainer.spec import IDMapping, Linux, Namespace
@@ -127,24 +127,11 @@ async def test_nothing_of_the_host_is_mapped(runtime: Runtime, rootfs: str, data
 @pytest.fixture
 def somebody() -> Iterator[int]:
     """A process in a user namespace of its own."""
-    ready, done = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        ctypes.CDLL(None).unshare(0x10000000)
-        os.write(ready[1], b".")
-        os.read(done[0], 1)
-        os._exit(0)
-    os.read(ready[0], 1)
-    try:
+    with user_namespace() as pid:
         for name in ("uid_map", "gid_map"):
             with open(f"/proc/{pid}/{name}", "w") as file:
                 file.write(f"0 {FIRST} {SIZE}\n")
         yield pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        for fd in (*ready, *done):
-            os.close(fd)
 
 
 def joining(rootfs: str, path: str, mount: Mount, **linux: Any) -> Spec:

@@ -58,6 +58,15 @@ def python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([TESTS, *sys.path])}
 
 
+def report_of(*command: str, input: bytes | None = None) -> dict[str, Any]:
+    """Run a program of ours, which has to end well, and return what it reports on its standard output."""
+    environment = python_environment()
+    done = subprocess.run(command, input=input, env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
 @pytest.fixture
 def canary() -> Iterator[Canary]:
     """A directory of the host that no container has to do with: afterwards it is as it was.
@@ -114,6 +123,20 @@ def lap(request: pytest.FixtureRequest) -> Callable[[], bool]:
 
 
 @pytest.fixture
+def race(
+    racer: Callable[[str, str], AbstractContextManager[None]], lap: Callable[[], bool]
+) -> Callable[[str, str], AbstractContextManager[Iterator[bool]]]:
+    """Function whose block has as many laps as there is time for, while two names are exchanged."""
+
+    @contextlib.contextmanager
+    def run(one: str, other: str) -> Iterator[Iterator[bool]]:
+        with racer(one, other):
+            yield iter(lap, False)
+
+    return run
+
+
+@pytest.fixture
 def sweep() -> range:
     """Descriptor numbers to try."""
     return range(int(os.environ.get("AIOCONTAINER_SWEEP", "32")))
@@ -167,16 +190,7 @@ def as_user(public_tmp: str) -> Callable[..., dict[str, Any]]:
     def run(spec: Spec, groups: tuple[int, ...] = (), *, dumpable: bool = True) -> dict[str, Any]:
         arguments = [state, str(int(dumpable)), *map(str, groups)]
         program = [sys.executable, os.path.join(HERE, "ordinary.py"), *arguments]
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", PRELUDE, "sh", public_tmp, *program],
-            input=spec.encode(),
-            env=python_environment(),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        report: dict[str, Any] = json.loads(done.stdout)
-        return report
+        view = ("unshare", "--mount", "sh", "-c", PRELUDE, "sh", public_tmp)
+        return report_of(*view, *program, input=spec.encode())
 
     return run

@@ -10,18 +10,20 @@ import shutil
 import stat
 import struct
 import warnings
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from aiocontainer import ContainerError, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from aiocontainer import Completed, Runtime
 
 __all__ = [
     "Canary",
     "CanaryError",
+    "Race",
     "attempt",
     "digest",
     "fork",
@@ -35,6 +37,8 @@ _MODIFY, _ATTRIB, _MOVED, _CREATE, _DELETE = 0x2, 0x4, 0xC0, 0x100, 0x200
 _NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
 
 T = TypeVar("T")
+Race: TypeAlias = "Callable[[str, str], AbstractContextManager[Iterator[bool]]]"
+"""Type of the fixture `race`."""
 Entry = tuple[str, int, int, int, int, tuple[int, int], str]
 
 

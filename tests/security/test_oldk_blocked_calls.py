@@ -20,7 +20,7 @@ from support.specs import shell
 
 from aiocontainer import Runtime
 
-from conftest import python_environment  # isort: skip - the one of this directory
+from conftest import python_environment, report_of  # isort: skip - the one of this directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,16 +78,7 @@ def without(state: str, rootfs: str) -> Callable[..., dict[str, Any]]:
 
     def run(*calls: str, **request: Any) -> dict[str, Any]:
         text = json.dumps({"state": state, "spec": spec, "calls": calls, "id": id, **request})
-        done = subprocess.run(
-            [sys.executable, os.path.join(HERE, "blocked.py"), text],
-            env=python_environment(),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        report: dict[str, Any] = json.loads(done.stdout)
-        return report
+        return report_of(sys.executable, os.path.join(HERE, "blocked.py"), text)
 
     return run
 

@@ -13,8 +13,7 @@ from support.specs import shell
 from aiocontainer import Completed, Mount, Runtime, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from hostile import Race
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -65,21 +64,15 @@ async def test_set_id_stays_what_it_is_and_devices_are_none(
     assert lines == ["644 fifo", "4755 regular empty file", "666 character special file", "refused"]
 
 
-async def test_race(
-    runtime: Runtime,
-    rootfs: str,
-    canary: Canary,
-    racer: Callable[[str, str], AbstractContextManager[None]],
-    lap: Callable[[], bool],
-) -> None:
+async def test_race(runtime: Runtime, rootfs: str, canary: Canary, race: Race) -> None:
     """T14: a directory of the copied one is a link to the host every other moment."""
     os.makedirs(f"{rootfs}/d/name")
     with open(f"{rootfs}/d/name/file", "w") as file:
         file.write("inside\n")
     os.symlink(canary.path, f"{rootfs}/other")
     worked = 0
-    with racer(f"{rootfs}/d/name", f"{rootfs}/other"):
-        while lap():
+    with race(f"{rootfs}/d/name", f"{rootfs}/other") as laps:
+        for _ in laps:
             done = await attempt(runtime, copied(rootfs))
             shows_nothing(done)
             worked += isinstance(done, Completed)

@@ -14,8 +14,7 @@ from aiocontainer import Completed, Mount, Runtime, Spec
 from aiocontainer.spec import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from hostile import Race
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -66,16 +65,15 @@ async def test_target_is_exchanged_all_the_time(
     rootfs: str,
     source: str,
     canary: Canary,
-    racer: Callable[[str, str], AbstractContextManager[None]],
-    lap: Callable[[], bool],
+    race: Race,
 ) -> None:
     """T22 (CVE-2021-30465): between the check and the mount."""
     os.makedirs(f"{rootfs}/v/directory")
     os.symlink(canary / "directory", f"{rootfs}/other")
     spec = bundle_of(rootfs, source, "cat /v/directory/inner 2>/dev/null; true")
     worked = 0
-    with racer(f"{rootfs}/v", f"{rootfs}/other"):
-        while lap():
+    with race(f"{rootfs}/v", f"{rootfs}/other") as laps:
+        for _ in laps:
             done = await attempt(runtime, spec)
             if isinstance(done, Completed):
                 assert b"untouched" not in (done.stdout or b"")

@@ -11,10 +11,7 @@ import pytest
 from aiocontainer import ContainerError, Runtime, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from hostile import Canary
+    from hostile import Canary, Race
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -44,21 +41,15 @@ async def test_users_are_not_the_hosts(runtime: Runtime, rootfs: str, canary: Ca
     assert b"of-the-host" not in (done.stdout or b""), done
 
 
-async def test_race_of_working_directories(
-    runtime: Runtime,
-    rootfs: str,
-    canary: Canary,
-    racer: Callable[[str, str], AbstractContextManager[None]],
-    lap: Callable[[], bool],
-) -> None:
+async def test_race_of_working_directories(runtime: Runtime, rootfs: str, canary: Canary, race: Race) -> None:
     """A directory of the container and a link to one of the host, by turns."""
     os.makedirs(f"{rootfs}/v/d/x")
     os.makedirs(f"{rootfs}/v/d/directory")
     os.symlink(canary.path, f"{rootfs}/v/other")
     ended = {"made": 0, "refused": 0}
     async with runtime.container(sleeper(rootfs), stdin=DEVNULL) as container:
-        with racer(f"{rootfs}/v/d", f"{rootfs}/v/other"):
-            while lap():
+        with race(f"{rootfs}/v/d", f"{rootfs}/v/other") as laps:
+            for _ in laps:
                 try:
                     process = await container.exec(
                         ["sh", "-c", "pwd; ls; cat file"], cwd="/v/d/directory", stdout=PIPE, stderr=DEVNULL

@@ -15,8 +15,7 @@ from support.guest import mounts_of
 from aiocontainer import ContainerError, Mount, Runtime, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from hostile import Race
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -73,8 +72,7 @@ async def test_race(
     guestfs: str,
     public_tmp: str,
     canary: Canary,
-    racer: Callable[[str, str], AbstractContextManager[None]],
-    lap: Callable[[], bool],
+    race: Race,
     name: str,
 ) -> None:
     """A directory that is a link to the volume every other moment."""
@@ -83,8 +81,8 @@ async def test_race(
     spec = volume(guestfs, f"{public_tmp}/volume", name)
     filesystem = {"proc": "proc", "sys": "sysfs"}[name]
     ended = {"made": 0, "refused": 0}
-    with racer(f"{guestfs}/{name}", f"{guestfs}/other"):
-        while lap():
+    with race(f"{guestfs}/{name}", f"{guestfs}/other") as laps:
+        for _ in laps:
             try:
                 container = await runtime.create(None, spec, stdin=PIPE, stdout=PIPE)
             except ContainerError:

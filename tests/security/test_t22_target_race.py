@@ -14,10 +14,7 @@ from aiocontainer import ContainerError, Mount, Runtime, Spec
 from aiocontainer.spec import IDMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from hostile import Canary
+    from hostile import Canary, Race
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -53,8 +50,7 @@ async def test_race(
     rootfs: str,
     public_tmp: str,
     canary: Canary,
-    racer: Callable[[str, str], AbstractContextManager[None]],
-    lap: Callable[[], bool],
+    race: Race,
     kind: str,
     where: str,
 ) -> None:
@@ -66,8 +62,8 @@ async def test_race(
     spec = Spec.default(["sleep", "60"], rootfs=rootfs)
     spec = replace(spec, mounts=(*spec.mounts, Mount.bind(volume, "/v"), mount_of(kind, source)))
     ended = {"made": 0, "refused": 0}
-    with racer(f"{volume}/d", f"{volume}/other"):
-        while lap():
+    with race(f"{volume}/d", f"{volume}/other") as laps:
+        for _ in laps:
             try:
                 container = await runtime.create(None, spec, stdin=DEVNULL)
             except ContainerError:

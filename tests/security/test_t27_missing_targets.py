@@ -13,8 +13,7 @@ from hostile import Canary, attempt, links_to, make_link, several
 from aiocontainer import Mount, Runtime, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from hostile import Race
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -59,15 +58,14 @@ async def test_race(
     rootfs: str,
     source: str,
     canary: Canary,
-    racer: Callable[[str, str], AbstractContextManager[None]],
-    lap: Callable[[], bool],
+    race: Race,
 ) -> None:
     """A part of the path is a directory and a link to the host by turns; what was made goes again."""
     os.mkdir(f"{rootfs}/v")
     make_link(canary.path, f"{rootfs}/other")
     worked = 0
-    with racer(f"{rootfs}/v", f"{rootfs}/other"):
-        while lap():
+    with race(f"{rootfs}/v", f"{rootfs}/other") as laps:
+        for _ in laps:
             worked += getattr(await attempt(runtime, spec(rootfs, source, "/v")), "exit", None) is not None
             clean(rootfs)
     assert worked

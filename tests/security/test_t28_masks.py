@@ -13,8 +13,7 @@ from support.specs import with_linux, without_mounts
 from aiocontainer import Container, ContainerError, Mount, Runtime, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from hostile import Race
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -87,15 +86,14 @@ async def test_race(
     runtime: Runtime,
     rootfs: str,
     volume: str,
-    racer: Callable[[str, str], AbstractContextManager[None]],
-    lap: Callable[[], bool],
+    race: Race,
 ) -> None:
     """Null, and a link by turns."""
     os.mknod(f"{volume}/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     make_link(CORE_PATTERN, f"{volume}/other")
     made = 0
-    with racer(f"{volume}/null", f"{volume}/other"):
-        while lap():
+    with race(f"{volume}/null", f"{volume}/other") as laps:
+        for _ in laps:
             try:
                 container = await runtime.create(None, spec(rootfs, volume))
             except ContainerError:

@@ -15,8 +15,7 @@ from support.specs import with_process, without_mounts
 from aiocontainer import Container, ContainerError, Mount, Runtime, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from hostile import Race
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -129,8 +128,7 @@ async def test_race(
     guestfs: str,
     volume: str,
     canary: Canary,
-    racer: Callable[[str, str], AbstractContextManager[None]],
-    lap: Callable[[], bool],
+    race: Race,
 ) -> None:
     """/dev is a volume where `console` is a file and a link to the host by turns."""
     devpts = next(m for m in Spec.default([], rootfs="/").mounts if m.type == "devpts")
@@ -138,8 +136,8 @@ async def test_race(
     os.mkdir(f"{volume}/pts")
     os.close(os.open(f"{volume}/console", os.O_CREAT, 0o600))
     make_link(canary / "file", f"{volume}/other")
-    with racer(f"{volume}/console", f"{volume}/other"):
-        while lap():
+    with race(f"{volume}/console", f"{volume}/other") as laps:
+        for _ in laps:
             try:
                 container = await runtime.create(None, spec)
             except ContainerError:

@@ -15,8 +15,7 @@ from support.specs import with_linux, with_process
 from aiocontainer import Container, ContainerError, Mount, Runtime, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from hostile import Race
 
 pytestmark = pytest.mark.needs("root", "gcc", "busybox")
 
@@ -81,14 +80,13 @@ async def test_race(
     runtime: Runtime,
     rootfs: str,
     fake: str,
-    racer: Callable[[str, str], AbstractContextManager[None]],
-    lap: Callable[[], bool],
+    race: Race,
 ) -> None:
     """/proc is a directory, and a link into the volume, by turns."""
     os.symlink("/vol/proc", f"{rootfs}/other")
     ended = {"made": 0, "refused": 0}
-    with racer(f"{rootfs}/proc", f"{rootfs}/other"):
-        while lap():
+    with race(f"{rootfs}/proc", f"{rootfs}/other") as laps:
+        for _ in laps:
             try:
                 container = await runtime.create(None, spec(rootfs, fake), stdin=DEVNULL)
             except ContainerError:
