@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import select
 import socket
 import struct
 import termios
@@ -59,6 +60,8 @@ class Pty:
             try:
                 rest, refused = rest[os.write(self.fileno(), rest) :], 0
             except BlockingIOError:
+                if self._is_left():
+                    return
                 refused += 1
                 if refused > 1:  # the kernel says "writable" while there is room for less than one buffer
                     await asyncio.sleep(_FULL_S)
@@ -85,6 +88,12 @@ class Pty:
     def close(self) -> None:
         """Close the master: the foreground processes get SIGHUP.  A second call does nothing."""
         self._master.close()
+
+    def _is_left(self) -> bool:
+        """Whether nobody has the other side open: a full terminal then goes on refusing, without EIO."""
+        poll = select.poll()
+        poll.register(self.fileno(), 0)  # POLLHUP is reported unasked.  poll(2)
+        return bool(poll.poll(0))
 
     async def _ready(self, *, write: bool) -> None:
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.cgroups import has_controllers
 from support.terminal import Terminal
 
 from aiocontainer import Command
@@ -29,8 +30,9 @@ ALTERNATE, NORMAL = "\x1b[?1049h", "\x1b[?1049l"  # console_codes(4)
 async def command(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
     """The beginning of a command line, below whose root two containers run."""
     monkeypatch.setenv("TERM", "xterm")
+    pids = 10 if has_controllers("pids") else None
     async with (
-        runtime.container(Command(["sleep", "1000"], pids=10), id=NAMES[0]),
+        runtime.container(Command(["sleep", "1000"], pids=pids), id=NAMES[0]),
         runtime.container(Command(["sleep", "1000"]), id=NAMES[1]),
     ):
         yield [sys.executable, "-m", "aiocontainer", "--root", runtime.root, "top"]

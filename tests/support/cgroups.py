@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aiocontainer.cgroups import Cgroup
 
-__all__ = ["join", "needs_controllers", "passed_on_as_before", "process", "roots"]
+__all__ = ["has_controllers", "join", "needs_controllers", "passed_on_as_before", "process", "roots"]
 
 KINDS = [
     pytest.param("hybrid", marks=pytest.mark.needs("cgroup1")),
@@ -128,12 +128,22 @@ def passed_on(directory: str) -> set[str]:
         return set(file.read().split())
 
 
-def needs_controllers(*names: str) -> None:
-    """Skip the test unless a container can have these controllers of v1, or what they are in v2."""
+def missing_controllers(*names: str) -> list[str]:
+    """Which of these controllers of v1, or what they are in v2, a container cannot have."""
     from aiocontainer.probe import probe
 
     host = probe()
     in_v1 = {each for key in host.cgroup_hierarchies for each in key.split(",")}
-    for name in names:
-        if name not in in_v1 and {"blkio": "io"}.get(name, name) not in host.cgroup_controllers:
-            pytest.skip(f"needs the {name} controller")
+    v2 = {"blkio": "io"}
+    return [name for name in names if name not in in_v1 and v2.get(name, name) not in host.cgroup_controllers]
+
+
+def has_controllers(*names: str) -> bool:
+    """Whether a container can have these controllers of v1, or what they are in v2."""
+    return not missing_controllers(*names)
+
+
+def needs_controllers(*names: str) -> None:
+    """Skip the test unless a container can have these controllers of v1, or what they are in v2."""
+    if missing := missing_controllers(*names):
+        pytest.skip(f"needs the {missing[0]} controller")

@@ -32,7 +32,22 @@ def runner(kind: str) -> asyncio.Runner:
         return asyncio.Runner()
     import uvloop
 
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    runner.run(first_stream())
+    return runner
+
+
+async def first_stream() -> None:
+    """Make a stream: libuv opens /dev/null for its first one, and keeps that until the loop is closed.
+
+    It is what a server can give up to turn a client away when there are no more descriptors.
+    """
+    read, write = os.pipe()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(asyncio.Protocol, os.fdopen(read, "rb", 0))
+    os.close(write)
+    transport.close()
+    await asyncio.sleep(0)
 
 
 async def hold(fixture: AsyncGenerator[Any], ready: asyncio.Future[Any], done: asyncio.Event) -> None:
