@@ -23,9 +23,9 @@ int lib_start_program (const char *path, char **argv, char **envp, const char *d
 int lib_start_worker (const char *path, char **argv, char **envp, int *fds, uint32_t count, int namespace,
                       const char *keyring, uint32_t permissions, int *pidfd);
 
-/* A mount namespace like ours in which the directory `root` is a mount; fds[i] become the directories
+/* A mount namespace like ours in which the directory `root` is a mount, perhaps read-only; fds[i] become the directories
    paths[i], `count` of them, opened there.  */
-int lib_rooted_mounts (const char *root, const char *const *paths, uint32_t count, int *fds);
+int lib_rooted_mounts (const char *root, int read_only, const char *const *paths, uint32_t count, int *fds);
 
 /* A sealed memfd with these bytes; `flags` for memfd_create(2) and `seals` beside the four usual
    ones, each left out where the kernel does not know it.  */

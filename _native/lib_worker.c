@@ -40,20 +40,22 @@ place_fds (const struct worker *w)
 }
 
 /* What is mounted on the host later still comes through; nothing goes the other way.
-   mount_namespaces(7) */
+   mount_namespaces(7).  CRIU does not set attributes of the root, it takes them as they are.  */
 static int
-bind_root (const char *root)
+bind_root (const char *root, bool read_only)
 {
+  const struct mount_attr attr = { .attr_set = read_only ? MOUNT_ATTR_RDONLY : 0, .propagation = MS_PRIVATE };
   int result = sys_mount (NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
 
   if (result >= 0)
     result = sys_mount (root, root, NULL, MS_BIND | MS_REC, NULL);
-  return result < 0 ? result : sys_mount (NULL, root, NULL, MS_PRIVATE, NULL);
+  return result < 0 ? result : sys_mount_setattr (AT_FDCWD, root, 0, &attr);
 }
 
 struct rooted
 {
   const char *root;
+  bool read_only;
   const char *const *paths;
   uint32_t count;
   int *fds;   /* written by the child: the table is ours, too */
@@ -70,7 +72,7 @@ static int
 rooted_child (void *arg)
 {
   struct rooted *r = arg;
-  int result = bind_root (r->root);
+  int result = bind_root (r->root, r->read_only);
 
   for (uint32_t i = 0; result >= 0 && i < r->count; i++)
     result = r->fds[i] = open_here (r->paths[i], O_RDONLY | O_DIRECTORY);
@@ -79,9 +81,16 @@ rooted_child (void *arg)
 }
 
 int
-lib_rooted_mounts (const char *root, const char *const *paths, uint32_t count, int *fds)
+lib_rooted_mounts (const char *root, int read_only, const char *const *paths, uint32_t count, int *fds)
 {
-  struct rooted rooted = { .root = root, .paths = paths, .count = count, .fds = fds, .result = -EIO };
+  struct rooted rooted = {
+    .root = root,
+    .read_only = read_only != 0,
+    .paths = paths,
+    .count = count,
+    .fds = fds,
+    .result = -EIO,
+  };
   int pidfd = -1;
   int pid;
 

@@ -142,9 +142,10 @@ class Restoring(Setup):
 
     def _open_mounts(self, lent: ExitStack) -> list[int]:
         """Make the mount namespace that CRIU begins in; open where images and logs are there."""
+        read_only = self._spec.root is not None and self._spec.root.readonly
         paths = [os.path.realpath(path) for path in (self._images, self._asked.work or self._images)]
         try:
-            mounts, directories = native.rooted_mounts(self._root, paths)
+            mounts, directories = native.rooted_mounts(self._root, paths, read_only=read_only)
         except OSError as exc:
             raise CriuError("restore", f"no mount namespace for CRIU: {exc}") from exc
         self._mount_namespace, *opened = (

@@ -119,14 +119,16 @@ def start_worker(
     return _checked(pid, path), pidfd[0]
 
 
-def rooted_mounts(root: str, directories: Sequence[str]) -> tuple[int, list[int]]:
-    """Return a mount namespace like ours where *root* is a mount, and *directories*, opened there.
+def rooted_mounts(root: str, directories: Sequence[str], *, read_only: bool) -> tuple[int, list[int]]:
+    """Return a mount namespace like ours where *root* is a mount, and *directories* as opened there.
 
     The caller closes all of them.  Nobody is in it, so it goes with its descriptor.
     """
     (paths, *_kept), fds = _vector(directories), ffi.new("int[]", len(directories) or 1)
     place = _text(root)
-    mounts: int = lib.lib_rooted_mounts(place, ffi.cast("const char *const *", paths), len(directories), fds)
+    mounts: int = lib.lib_rooted_mounts(
+        place, int(read_only), ffi.cast("const char *const *", paths), len(directories), fds
+    )
     return _checked(mounts, root), [fds[index] for index in range(len(directories))]
 
 
