@@ -169,6 +169,18 @@ async def test_cancelled_it_refuses_and_waits(tmp_path: Path, clean: None) -> No
     assert len(asked) < 4
 
 
+async def test_cancelled_by_what_attends(tmp_path: Path, clean: None) -> None:
+    """It is this very notice that is refused: after the last one it would be too late."""
+
+    async def attend(notice: Notice, fd: OwnedFd | None) -> None:
+        task.cancel()
+
+    task = asyncio.create_task(ask(tmp_path, {DUMP: [{"notify": "post-dump"}, DONE]}, attend))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [each.get("3") for each in requests(str(tmp_path))] == [None, [0]]
+
+
 async def test_cancelled_at_every_await(tmp_path: Path, clean: None) -> None:
     work: list[dict[str, Any]] = [{"notify": "a"}, {"sleep": 0.01}, {"notify": "b"}, DONE]
     for step in range(12):
