@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from .. import native
+from ..errors import CgroupError
 from ..plan.host import CgroupMode
 from . import unified
 from .base import Hierarchical
@@ -44,8 +46,16 @@ class Cgroup2(Hierarchical):
 
     def set_devices(self, rules: Sequence[DeviceRule], program: bytes = b"") -> None:
         """Attach *program*, which says what *rules* say, in the place of an earlier one at once."""
-        if rules:
-            native.attach_device_filter(self.dirfd(), self._mounts.device_filter(program))
+        if not rules:
+            return
+        directory = self.dirfd()
+        try:
+            native.attach_device_filter(directory, self._mounts.device_filter(program))
+        except OSError as exc:
+            advice = "CAP_BPF and CAP_NET_ADMIN are needed" if exc.errno == errno.EPERM else ""
+            raise CgroupError(
+                self._main.path, exc.errno or 0, origin="$.linux.resources.devices", advice=advice
+            ) from exc
 
     def freeze(self) -> None:
         """Stop everything in it; returns when it stands still."""

@@ -116,8 +116,8 @@ class Update:
 
     def _replace_devices(self, asked: Resources, current: Resources, *, by_manager: bool) -> None:
         host = self._environment.host
-        if not host.privileged:
-            raise UnsupportedError("device rules", needs="root", origin=_DEVICES)
+        if not host.rules_devices:
+            raise UnsupportedError("device rules", needs="root of the machine", origin=_DEVICES)
         mode = self._cgroup.mode
         v1 = mode is CgroupMode.V1
         before = device_rules(Linux(resources=current), v1=v1)

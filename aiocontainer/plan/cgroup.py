@@ -51,7 +51,8 @@ def cgroup_plan(linux: Linux, host: Host, options: Options, *, user_namespace: b
                 raise UnsupportedError(what, needs=_delegation(host, options), origin=origin)
         return None
     rules = None
-    if not (user_namespace and not host.privileged):  # an ordinary user has no say over devices
+    # In a user namespace of theirs, or in ours, the kernel opens no device that is not bound from the host.
+    if host.rules_devices or not (user_namespace or host.in_user_namespace):
         rules = device_rules(linux, v1=host.cgroup_mode is CgroupMode.V1)
     return CgroupPlan(
         mode=host.cgroup_mode,

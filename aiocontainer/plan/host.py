@@ -113,6 +113,11 @@ class Host(Struct, frozen=True, kw_only=True):
         return bool(self.capabilities >> capability & 1)
 
     @property
+    def rules_devices(self) -> bool:
+        """Who may open which device is ours to say: root's of the machine alone.  bpf(2)."""
+        return self.privileged and not self.in_user_namespace
+
+    @property
     def may_raise_limits(self) -> bool:
         """Hard limits may be raised: a capability of the initial user namespace alone."""
         return self.capable(CAP_SYS_RESOURCE) and not self.in_user_namespace

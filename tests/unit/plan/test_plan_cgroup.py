@@ -101,6 +101,15 @@ def test_an_ordinary_user_has_no_say_over_devices() -> None:
     assert cgroup.devices is None
 
 
+@pytest.mark.parametrize("host", [V1, V2], ids=["v1", "v2"])
+def test_nor_has_root_of_a_user_namespace(host: Host) -> None:
+    """As podman starts containers for an ordinary user."""
+    cgroup = compiled(spec(), replace(host, in_user_namespace=True)).cgroup
+
+    assert cgroup is not None
+    assert cgroup.devices is None
+
+
 # Mounts of type "cgroup".
 
 
