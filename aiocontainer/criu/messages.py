@@ -65,7 +65,10 @@ class Response(Struct, frozen=True, kw_only=True):
 
 
 class DumpStats(Struct, frozen=True, kw_only=True):
-    """What CRIU counted while it saved.  Pages are of 4096 bytes on most machines."""
+    """What CRIU counted while it saved.  Pages are of 4096 bytes on most machines.
+
+    With `lazy_pages` it counts anew once they are being fetched: then nothing here means much.
+    """
 
     freezing_us: int = 0
     """Until all processes stood still."""

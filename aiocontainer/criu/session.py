@@ -145,7 +145,9 @@ class Swrk:
             try:
                 await attend(response.notice, fd)
                 fd = None
-                await asyncio.sleep(0)  # whoever was cancelled meanwhile refuses this notice, not only the next
+                await asyncio.sleep(
+                    0
+                )  # whoever was cancelled meanwhile refuses this notice, not only the next
             except Exception as exc:  # noqa: BLE001 - raised when CRIU has undone everything
                 self._refused = exc
         if fd is not None:

@@ -30,6 +30,7 @@ PYTHON = {"trixie": "3.13", "bookworm": "3.11"}
 
 # What this machine has: a test that is skipped for one of these failed.
 REQUIRED = "root,userns,cgroup2,systemd,kernel,overlay,timens,busybox,user,compiled,runc,crun,apparmor"
+OF_SUITE = {"trixie": "criu"}
 
 DEFAULT_TESTS = ("tests/integration",)
 
@@ -117,10 +118,11 @@ def run(suite: str, command: str, package: Path | None, work: Path, timeout_s: f
     return read_results(work)
 
 
-def pytest_command(arguments: list[str]) -> str:
+def pytest_command(arguments: list[str], suite: str) -> str:
     """The command line in the guest."""
     tests = arguments or DEFAULT_TESTS
-    options = ["--require", REQUIRED, *SLOWNESS, "--junit-xml=/results/junit.xml"]
+    required = ",".join((REQUIRED, *filter(None, [OF_SUITE.get(suite)])))
+    options = ["--require", required, *SLOWNESS, "--junit-xml=/results/junit.xml"]
     return shlex.join(["python3", "-m", "pytest", "-p", "no:cacheprovider", *options, *tests])
 
 
@@ -155,7 +157,7 @@ def main() -> int:
         return 0
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the machine goes, too
     work = Path(tempfile.mkdtemp(prefix="run-", dir=debian.cache()))
-    command = options.command or pytest_command(options.pytest)
+    command = options.command or pytest_command(options.pytest, options.suite)
     try:
         outcome = run(options.suite, command, options.wheel, work, options.timeout_s)
     except BaseException:
