@@ -6,12 +6,14 @@ AIOCONTAINER_TOUR=short takes a few of the steps.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pwd
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,7 +55,7 @@ Notes = dict[str, dict[str, Any]]
 SAME = (
     (r"\b[0-9a-f]{64}\b", "ID"),
     (r"\b[0-9a-f]{12}\b", "ID"),
-    (r"/\S*/(aiocontainer|crun)\b", "RUNTIME"),
+    (r"/\S*/(aiocontainer|crun|runc)\b", "RUNTIME"),
     (r"/var/tmp/aioc-test-[^/]*", "HOME"),
     (r'time="[^"]*"', "TIME"),
     (r"libpod-\w+\.scope|libpod-ID", "CGROUP"),
@@ -101,6 +103,14 @@ def lingering() -> Iterator[None]:
     assert (runtime_dir / "bus").exists()
     yield
     subprocess.run(["loginctl", "disable-linger", USER], check=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """An ordinary user cannot keep what Python has compiled, and would wait for it each time."""
+    modules = [importlib.util.find_spec(name) for name in ("aiocontainer", "msgspec")]
+    paths = [path for each in modules if each is not None for path in each.submodule_search_locations or ()]
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *paths], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -143,6 +143,8 @@ def settle(home: str, runtime: str, manager: str) -> dict[str, str]:
         "BUILDAH_ISOLATION": "oci",
         "H": home,
         "RUNTIME": runtime,
+        # Debian's crun wants a library for that which Debian's CRIU does without.
+        "CHECKPOINTS": "/usr/sbin/runc" if runtime.endswith("/crun") else runtime,
     }
 
 
