@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hierarchical"]
 
-_REMOVE_S: Final = 2.0
+_REMOVE_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.0005
 _LONGEST_PAUSE_S: Final = 0.05
 _KILL_PASSES: Final = 64

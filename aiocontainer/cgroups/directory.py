@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import threading
 from typing import TYPE_CHECKING, Final
 
 from .._aio import OwnedFd
@@ -33,7 +34,7 @@ class Directory:
     """A cgroup directory that may or may not be there.
 
     `made` counts the directories, from the last one up, that are ours to remove; 0: it was there
-    before, and stays.
+    before, and stays.  Threads may read while another closes it.
     """
 
     def __init__(self, mounts: Mounts, key: str, path: str, made: int = 1) -> None:
@@ -43,6 +44,8 @@ class Directory:
         self._key = key
         self._names = _names_below(mounts.point(key), path)
         self._name = self._names[-1]
+        # Who uses the descriptor above holds it: closed meanwhile, the number could be another file's.
+        self._lock = threading.RLock()
         self._above: OwnedFd | None = None
         self._self: OwnedFd | None = None
         self.claimed: bool = False
@@ -102,7 +105,7 @@ class Directory:
         return fd
 
     def _parent(self) -> int:
-        """Return the directory above, still ours; FileNotFoundError."""
+        """Return the directory above, still ours, to who holds the lock; FileNotFoundError."""
         if len(self._names) == 1:
             return self._mount()
         if self._above is None:
@@ -120,7 +123,8 @@ class Directory:
     def inode(self) -> int:
         """Return its inode, unique among all cgroups of this boot; 0 when it is not there."""
         try:
-            return os.stat(self._name, dir_fd=self._parent(), follow_symlinks=False).st_ino
+            with self._lock:
+                return os.stat(self._name, dir_fd=self._parent(), follow_symlinks=False).st_ino
         except FileNotFoundError:
             return 0
         except OSError as exc:
@@ -128,7 +132,8 @@ class Directory:
 
     def open(self) -> OwnedFd:
         """Open the directory; FileNotFoundError."""
-        return OwnedFd(self._enter(self._name, self._parent()))
+        with self._lock:
+            return OwnedFd(self._enter(self._name, self._parent()))
 
     def descriptor(self) -> int:
         """Return a descriptor of the directory; ours, until `close`; CgroupError."""
@@ -152,9 +157,10 @@ class Directory:
 
     def rest(self) -> None:
         """Close the directory above; it is opened again when it is needed."""
-        if self._above is not None:
-            self._above.close()
-            self._above = None
+        with self._lock:
+            if self._above is not None:
+                self._above.close()
+                self._above = None
 
     def close(self) -> None:
         """Give descriptors and the claim back; the directory can still be used."""
@@ -179,16 +185,20 @@ class Directory:
 
     def _open_file(self, file: str, flags: int) -> int:
         try:
-            return os.open(f"{self._name}/{file}", flags, dir_fd=self._parent())
+            with self._lock:
+                return os.open(f"{self._name}/{file}", flags, dir_fd=self._parent())
         except OSError as exc:
             raise CgroupError(f"{self.path}/{file}", exc.errno or 0) from exc
 
     def read(self, file: str) -> bytes:
         """Read one of its files whole; CgroupError."""
+        fd = self.open_to_read(file)
         try:
-            return _read_at(f"{self._name}/{file}", self._parent())
+            return _read_all(fd)
         except OSError as exc:
             raise CgroupError(f"{self.path}/{file}", exc.errno or 0) from exc
+        finally:
+            os.close(fd)
 
     def write(self, file: str, value: str) -> None:
         """Write *value* to one of its files; CgroupError."""
@@ -295,10 +305,9 @@ class Directory:
     def remove(self) -> bool:
         """Remove it and all below it, and what we made above it; False while it is busy."""
         try:
-            above = self._parent()
-            if not _rmdir(self._name, above):
+            if not self._rmdir():
                 self._remove_below()
-                if not _rmdir(self._name, above):
+                if not self._rmdir():
                     return False
         except FileNotFoundError:
             pass
@@ -306,6 +315,10 @@ class Directory:
             raise CgroupError(self.path, exc.errno or 0) from exc
         self._remove_levels(len(self._names) - 1, self.made - 1)
         return True
+
+    def _rmdir(self) -> bool:
+        with self._lock:
+            return _rmdir(self._name, self._parent())
 
     def _remove_below(self) -> None:
         with self.open() as top:
@@ -383,12 +396,16 @@ def _read_at(name: str, dirfd: int) -> bytes:
     """Read a file whole; cgroupfs gives a page or so at a time."""
     fd = os.open(name, _READ, dir_fd=dirfd)
     try:
-        chunks = []
-        while chunk := os.read(fd, _CHUNK_BYTES):
-            chunks.append(chunk)
-        return b"".join(chunks)
+        return _read_all(fd)
     finally:
         os.close(fd)
+
+
+def _read_all(fd: int) -> bytes:
+    chunks = []
+    while chunk := os.read(fd, _CHUNK_BYTES):
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def _write(fd: int, value: str) -> None:

@@ -39,6 +39,8 @@ __all__ = [
 _OPERATION: Final = "read the usage of"
 _GONE: Final = (errno.ENOENT, errno.ENODEV, errno.EBADF)
 """A file that was removed with its cgroup has no device; a deleted container closes its descriptors."""
+_NO_NETWORK: Final = (errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ENXIO)
+"""ENXIO: its network namespace went while the file was opened."""
 _OUTSIDE: Final = StatsMask.NET | StatsMask.RDT
 """Parts that need no cgroup."""
 _LASTING: Final = StatsMask.CPU | StatsMask.MEMORY | StatsMask.PIDS | StatsMask.IO
@@ -153,7 +155,7 @@ def _network(record: State, pidfd: int) -> tuple[InterfaceStats, ...]:
     try:
         text = _read(f"/proc/{record.pid}/net/dev")
     except OSError as exc:
-        if exc.errno not in (errno.ENOENT, errno.ESRCH, errno.EINVAL):
+        if exc.errno not in _NO_NETWORK:
             raise
         raise _not_running(record.id) from exc
     poll = select.poll()

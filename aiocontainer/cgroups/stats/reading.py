@@ -51,10 +51,10 @@ class Reading:
         self._find = find
         self._kept = kept
         self._texts: dict[str, bytes | None] = {}
-        self._there: set[str] = set()
+        self._lacking: set[Directory] = set()
 
     def __call__(self, file: str) -> bytes | None:
-        """Return the text of a file, None where there is none; CgroupError also where the cgroup is gone."""
+        """Return the text of a file, None where there is none, in the end also of a cgroup; CgroupError."""
         try:
             return self._texts[file]
         except KeyError:
@@ -76,15 +76,20 @@ class Reading:
             # A kernel that was told to account no pressure has the files all the same.
             if exc.errno == errno.EOPNOTSUPP and file.endswith(".pressure"):
                 return None
-            # ENODEV is a file of a cgroup that was removed; so is one that is missing with its directory.
-            if exc.errno != errno.ENOENT or not self._is_there(directory):
+            # ENODEV is a file of a cgroup that was removed.
+            if exc.errno != errno.ENOENT:
                 raise
+            self._lacking.add(directory)
             return None
 
-    def _is_there(self, directory: Directory) -> bool:
-        if directory.path not in self._there and directory.exists():
-            self._there.add(directory.path)
-        return directory.path in self._there
+    def finish(self) -> None:
+        """Raise CgroupError if it was the cgroup that was missing, and not some of its files.
+
+        It may go between one file and the next: what is there in the end was there all the time.
+        """
+        for directory in self._lacking:
+            if not directory.exists():
+                raise CgroupError(directory.path, errno.ENOENT)
 
 
 class KeptFiles(Closing):
@@ -168,6 +173,7 @@ def collect(layouts: Iterable[tuple[tuple[Part, ...], Reading]], mask: StatsMask
             if wanted and any(texts.has(file) for file in part.signs):
                 fields[part.field] = _parse(part, texts, reading)
                 there |= part.mask
+        reading.finish()
     return {**fields, "parts": there}
 
 
@@ -175,6 +181,7 @@ def _parse(part: Part, texts: Texts, reading: Reading) -> object:
     try:
         return part.parse(texts)
     except MalformedError as exc:
+        reading.finish()
         raise CgroupError(reading.path(exc.file), errno.EBADMSG) from exc
 
 

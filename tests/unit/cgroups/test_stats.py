@@ -42,6 +42,9 @@ class Files:
     def path(self, file: str) -> str:
         return f"/cgroup/{file}"
 
+    def finish(self) -> None:
+        """Nothing goes away meanwhile."""
+
 
 def parsed(files: Mapping[str, bytes], version: int, mask: StatsMask = StatsMask.ALL) -> CgroupStats:
     layout = (v1 if version == 1 else v2).parts(SIZES)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,6 +66,45 @@ def test_a_cgroup_that_is_gone_is_not_one_without_controllers(directory: Directo
     assert caught.value.errno == errno.ENOENT
     if kept is not None:
         kept.close()
+
+
+def test_a_cgroup_may_go_between_two_files(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file is missing while it is there, the next because it is gone.  Fault S7."""
+    write(directory, memory__stat="anon 3\n")
+    real = Directory.read
+
+    def going(self: Directory, name: str) -> bytes:
+        if name == "memory.current":
+            shutil.rmtree(self.path)
+        return real(self, name)
+
+    monkeypatch.setattr(Directory, "read", going)
+    with pytest.raises(CgroupError) as caught:
+        read(directory, StatsMask.MEMORY)
+    assert (caught.value.errno, caught.value.path) == (errno.ENOENT, directory.path)
+
+
+def test_threads_read_while_another_closes(directory: Directory) -> None:
+    write(directory, cpu__stat="usage_usec 3\n", pids__current="5\n")
+    nested = Directory(directory._mounts, "", f"{directory.path}/nested")
+    nested.make()
+    write(nested, cpu__stat="usage_usec 4\n", pids__current="6\n")
+
+    def reading(_: int) -> set[int]:
+        return {read(nested).cpu.total_ns for _ in range(200)}  # type: ignore[attr-defined]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            found = [pool.submit(reading, number) for number in range(3)]
+            while not all(each.done() for each in found):
+                nested.close()
+                os.close(os.open("/", os.O_PATH))  # takes the number of what was closed
+    finally:
+        sys.setswitchinterval(interval)
+    assert [each.result() for each in found] == [{4000}] * 3
+    nested.close()
 
 
 @pytest.mark.parametrize(

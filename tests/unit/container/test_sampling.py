@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from aiocontainer import CgroupError, NotRunningError, SpecError
 from aiocontainer.cgroups.stats.values import CpuStats
+from aiocontainer.container import stats as stats_module
 from aiocontainer.container.rates import RatesOfAll
 from aiocontainer.container.sampling import StatsStream
 from aiocontainer.container.stats import Stats, parse_net_dev
@@ -72,6 +75,18 @@ def test_any_list_of_interfaces(text: bytes) -> None:
             parse_net_dev(start + text)
         except CgroupError:
             continue
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ENXIO])
+def test_a_network_that_goes_meanwhile(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Each is what the kernel may say of the network of a process that just ended.  Fault S7."""
+
+    def gone(_: str) -> bytes:
+        raise OSError(number, "")
+
+    monkeypatch.setattr(stats_module, "_read", gone)
+    with pytest.raises(NotRunningError):
+        stats_module._network(SimpleNamespace(id="a", pid=1), -1)  # type: ignore[arg-type]
 
 
 class Stand:
