@@ -99,9 +99,11 @@ def descriptors() -> Iterator[str]:
 
 
 def keyrings() -> Iterator[str]:
-    """Keys that this process can see.  keyrings(7), proc_keys(5)"""
+    """Keys that this process can see, but those of services: root sees them.  keyrings(7), proc_keys(5)"""
     for line in read("/proc/keys").splitlines():
         fields = line.split()
+        if fields[8].rstrip(":") in ("invocation_id", "_ses"):  # systemd.exec(5) "KeyringMode="
+            continue
         yield f"key {fields[0]} {fields[7]} {fields[8].rstrip(':')}"  # then how full it is: may change
 
 
