@@ -25,6 +25,7 @@ from aiocontainer.spec import decode_resources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from aiocontainer.cgroups import Cgroup
     from aiocontainer.plan.host import Host
@@ -293,6 +294,62 @@ def test_cpuset(cgroup: Cgroup, kind: str) -> None:
     with process(cgroup, code=f"print(1, flush=True); {code}") as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"0\n"
+
+
+@pytest.fixture
+def loop_device(tmp_path: Path) -> Iterator[str]:
+    """A block device of the test's own."""
+    image = tmp_path / "image"
+    with open(image, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 8 * MIB)
+    try:
+        made = subprocess.run(
+            ["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs loop devices")
+    device = made.stdout.strip()
+    yield device
+    subprocess.run(["losetup", "--detach", device], check=True)
+
+
+WRITE = """
+import mmap, os, sys, time
+fd = os.open({device!r}, os.O_RDWR | os.O_DIRECT)
+block = mmap.mmap(-1, 1 << 16)
+for name in ("read", "written"):
+    start = time.monotonic()
+    for turn in range(64):
+        if name == "read":
+            os.preadv(fd, [block], turn << 16)
+        else:
+            os.pwritev(fd, [block], turn << 16)
+    print(name, time.monotonic() - start, flush=True)
+"""
+
+
+@pytest.mark.proves("$.linux.resources.blockIO.throttleWriteBpsDevice[].rate")
+def test_rates_of_a_device(cgroup: Cgroup, kind: str, loop_device: str) -> None:
+    """4 MiB at 2 MiB a second take two; what may be read is not limited."""
+    controlled(cgroup, kind, "io" if kind == "v2" else "blkio")
+    number = os.stat(loop_device).st_rdev
+    major, minor = os.major(number), os.minor(number)
+    limit(
+        cgroup,
+        kind,
+        blockIO={"throttleWriteBpsDevice": [{"major": major, "minor": minor, "rate": 2 * MIB}]},
+    )
+    code = f"print(1, flush=True); exec({WRITE.format(device=loop_device)!r})"
+    with process(cgroup, code=code) as child:
+        assert child.stdout is not None
+        took = dict(child.stdout.readline().decode().split() for _ in range(2))
+    assert float(took["written"]) > 1.5
+    if kind == "v2":
+        lines = [
+            line for line in read(cgroup, "io.stat").splitlines() if line.startswith(f"{major}:{minor} ")
+        ]
+        counts = dict(word.split("=") for word in lines[0].split()[1:])
+        assert (int(counts["rbytes"]), int(counts["wbytes"])) == (4 * MIB, 4 * MIB)
 
 
 # cgroup v2: controllers on the way down, threads, owners
