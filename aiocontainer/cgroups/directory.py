@@ -235,22 +235,31 @@ class Directory:
 
         All that a level lists in one write, and if that is refused one by one: a controller may be in
         use in v1, or the level have processes of its own.  cgroup-v2.rst "Enabling and Disabling".
+
+        The *wanted* one is written also where it counts as passed on: it does so from the beginning of
+        somebody else's write, and its files are there at the end, which another write waits for.
         """
         for depth in range(len(self._names)):
             level = "/".join((*self._names[:depth], ""))
-            try:
-                listed = _read_at(f"{level}cgroup.controllers", self._mount()).split()
-                passed = _read_at(f"{level}cgroup.subtree_control", self._mount()).split()
-            except OSError as exc:
-                raise CgroupError(f"{self.path}: above it, {level}", exc.errno or 0) from exc
-            missing = [f"+{os.fsdecode(name)}" for name in listed if name not in passed]
-            if wanted:
-                missing = [f"+{wanted}"] if f"+{wanted}" in missing else []
-            if not missing or self._has_domain_processes(level):
-                continue
-            if not self._pass(level, " ".join(missing)) and len(missing) > 1:
-                for each in missing:
+            names = [f"+{name}" for name in self._to_pass(level, wanted)]
+            if names and not self._pass(level, " ".join(names)) and len(names) > 1:
+                for each in names:
                     self._pass(level, each)
+
+    def _to_pass(self, level: str, wanted: str) -> list[str]:
+        try:
+            listed, passed = (
+                os.fsdecode(_read_at(f"{level}cgroup.{file}", self._mount())).split()
+                for file in ("controllers", "subtree_control")
+            )
+        except OSError as exc:
+            raise CgroupError(f"{self.path}: above it, {level}", exc.errno or 0) from exc
+        missing = [name for name in listed if name not in passed]
+        if missing and self._has_domain_processes(level):
+            missing = []
+        if not wanted:
+            return missing
+        return [wanted] if wanted in (*missing, *passed) else []
 
     def _has_domain_processes(self, level: str) -> bool:
         """Tell whether a level has processes of its own, which keep it from passing controllers on.

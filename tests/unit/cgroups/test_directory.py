@@ -225,6 +225,14 @@ def test_only_what_is_wanted(mounts: Stand, tmp_path: Path, passed: list[str]) -
     assert passed == ["+hugetlb"]
 
 
+def test_what_is_wanted_is_written_again(mounts: Stand, tmp_path: Path, passed: list[str]) -> None:
+    """Somebody else may just be doing it: the list is ahead of the files, and a write waits for them."""
+    root_level(tmp_path, "cpu pids", "pids")
+    level(tmp_path / "a", "cpu pids", "pids", procs="7")
+    directory(mounts, "a/b").pass_on("pids")
+    assert passed == ["+pids", "+pids"]
+
+
 def test_what_is_refused_together_is_tried_one_by_one(
     mounts: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
