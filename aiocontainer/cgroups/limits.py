@@ -8,6 +8,7 @@ import itertools
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from .._lazy import pattern
 from ..errors import CgroupError, SpecError, UnsupportedError
 from .parse import restoring
 
@@ -37,6 +38,8 @@ _USAGE: Final = {
     "memory.memsw.limit_in_bytes": "memory.memsw.usage_in_bytes",
 }
 """Files of v1 that refuse with EBUSY what is below their usage, and the usage."""
+
+_OF_A_DEVICE: Final = pattern(r"[0-9]+:[0-9]+ ")
 
 
 class _Done(NamedTuple):
@@ -112,9 +115,7 @@ class Limits:
         if write.controller and self._enable(directory, write.controller) and self._write(directory, write):
             return
         if not write.optional:
-            raise UnsupportedError(
-                write.file, needs=_missing(directory, write.controller), origin=write.origin
-            )
+            raise UnsupportedError(write.file, needs=_missing(directory, write), origin=write.origin)
 
     def _write(self, directory: Directory, write: CgroupWrite) -> bool:
         """Write to the file or to what can take its place; False when there is neither."""
@@ -188,12 +189,16 @@ def _number(directory: Directory, file: str) -> int:
         raise
 
 
-def _missing(directory: Directory, controller: str) -> str:
-    """Tell why a file is missing: a controller that is not passed on, or a kernel without it."""
+def _missing(directory: Directory, write: CgroupWrite) -> str:
+    """Tell why a file is missing: a controller that is not passed on, a scheduler, or a kernel without it."""
+    controller = write.controller
+    what = "a kernel that has this file"
+    if "weight" in write.file and _OF_A_DEVICE.match(write.value):  # EOPNOTSUPP.  bfq-iosched.rst
+        what = "a device whose I/O scheduler is BFQ"
     try:
         passed = os.fsdecode(directory.read("cgroup.controllers")).split()
     except CgroupError:
-        return "a kernel that has this file"
+        return what
     if not controller or controller in passed:
-        return "a kernel that has this file"
+        return what
     return f"the {controller} controller passed on to {directory.path} (cgroup.subtree_control above it)"

@@ -41,6 +41,22 @@ class Files:
         self.log.append(f"{file}={value}")
 
 
+@pytest.mark.parametrize(
+    ("file", "value", "needs"),
+    [
+        ("io.bfq.weight", "8:0 200", "a device whose I/O scheduler is BFQ"),
+        ("io.bfq.weight", "200", "a kernel that has this file"),
+        ("io.max", "8:0 rbps=1", "a kernel that has this file"),
+    ],
+)
+def test_what_is_not_supported_says_what_it_needs(file: str, value: str, needs: str) -> None:
+    files = Files()
+    files.held[file] = ""
+    files.broken[file] = errno.EOPNOTSUPP
+    with pytest.raises(UnsupportedError, match=needs):
+        limits(files).set([CgroupWrite("$", "io", file, value)], fresh=True)
+
+
 def limits(files: Files) -> Limits:
     return Limits(lambda _: files, lambda *_: False)  # type: ignore[arg-type,return-value]
 
