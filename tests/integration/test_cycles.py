@@ -38,6 +38,8 @@ pytestmark = [
 
 UNITS = [pytest.mark.needs("systemd", "cgroup2")]
 DISTURBANCES = (("daemon-reexec",), ("restart", "dbus.service"))
+LOST = "systemd-logind.service"
+"""It does not find the bus again by itself, and nobody could log in."""
 
 
 class Count(NamedTuple):
@@ -104,5 +106,8 @@ async def test_as_much_as_there_was(cycling: Runtime, driver: str, rootfs: str) 
 
     await asyncio.gather(*(worker() for _ in range(WORKERS)))
     assert [await each.wait() for each in disturbed] == [0] * len(disturb)
+    if disturb:
+        again = await asyncio.create_subprocess_exec("systemctl", "restart", LOST)
+        assert await again.wait() == 0
     await cycle(cycling, spec, "aioc-test-last")
     assert count() == before
