@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.cgroups import needs_controllers, passed_on_as_before
-from support.compare_limits import by_chance, compare, covering
+from support.compare_limits import by_chance, compare, covering, fields
 from support.differences import unexplained
 
 from aiocontainer.probe import probe
@@ -56,11 +56,19 @@ async def test_every_file_and_every_property(
     host = probe()
     bundles = [*covering(host), *(by_chance(seed, host) for seed in range(1, MORE + 1))]
     found: dict[str, list[int]] = {}
+    files, properties = set(), set()
     for number, documents in enumerate(bundles):
-        for each in await compare(rootfs, str(tmp_path), documents, systemd=systemd):
+        compared = await compare(rootfs, str(tmp_path), documents, systemd=systemd)
+        for each in compared.differences:
             found.setdefault(each, []).append(number)
+        files |= compared.files
+        properties |= compared.properties
     refused = [each for each in found if "refused by both: " in each]
-    print(f"{len(bundles)} bundles: {len(found)} differences, of them refused by both: {refused}")
-    print(*found, sep="\n")
+    asked = fields(bundles)
+    print(f"{len(bundles)} bundles, {len(asked)} fields: {len(files)} files, {len(properties)} properties")
+    print(f"{len(found)} differences, of them refused by both: {refused}", *found, sep="\n")
+    assert len(asked) >= 23
+    assert len(files) >= 20
+    assert len(properties) >= (100 if systemd else 0)
     assert unexplained("runc", {each: found[each] for each in found if each not in refused}) == []
     assert len(refused) <= len(bundles) // 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import random
@@ -10,7 +11,7 @@ import re
 import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from support import limit_cases
 from support.limit_cases import CASES, MIB, addresses, disk
@@ -20,11 +21,13 @@ from aiocontainer.cgroups import read_hierarchies
 from aiocontainer.plan.host import CgroupMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from support.limit_cases import Answer, Case
 
     from aiocontainer.plan.host import Host
 
-__all__ = ["Documents", "by_chance", "compare", "covering"]
+__all__ = ["Compared", "Documents", "by_chance", "compare", "covering", "fields"]
 
 Found = dict[str, str]
 Documents = tuple[dict[str, Any], dict[str, Any]]
@@ -73,7 +76,12 @@ def covering(host: Host) -> list[Documents]:
     v1 = host.cgroup_mode is not CgroupMode.V2
     for case in CASES:
         answer = limit_cases.answer(case, host)
-        if answer.refused or answer.told or case.rare or (v1 and answer.held != case.held_v1):
+        if (
+            answer.refused
+            or answer.told
+            or (v1 and answer.held != case.held_v1)
+            or not _is_there(case, answer)
+        ):
             continue  # runc looks for no controller in the hierarchy beside those of v1
         fields = {*addresses(dict(case.first)), *addresses(dict(case.then))}
         place = next((each for each in made if not each[1] & fields), None)
@@ -86,12 +94,27 @@ def covering(host: Host) -> list[Documents]:
     return [documents for documents, _ in made]
 
 
+def _is_there(case: Case, answer: Answer) -> bool:
+    """Tell whether this kernel has the files: some cgroup of the machine has them, then."""
+    if "weightDevice" in case.first.get("blockIO", {}):
+        with open(f"/sys/dev/block/{disk()}/queue/scheduler") as file:
+            if "[bfq]" not in file.read():  # bfq-iosched.rst: only then does the device have a weight
+                return False
+    points = [hierarchy.point for hierarchy in read_hierarchies().values()]
+    return any(glob.glob(f"{point}/*/{file}") for point in points for file in answer.held)
+
+
 def _merge(document: dict[str, Any], part: Any) -> None:
     for key, value in part.items():
         if isinstance(value, dict):
             _merge(document.setdefault(key, {}), value)
         else:
             document[key] = value
+
+
+def fields(bundles: Iterable[Documents]) -> set[str]:
+    """Return the fields that bundles say something of, by address."""
+    return {place for both in bundles for document in both for place in addresses(document)}
 
 
 def by_chance(seed: int, host: Host) -> Documents:
@@ -150,8 +173,16 @@ def _for_update(then: dict[str, Any]) -> dict[str, Any]:
 # One bundle by both ------------------------------------------------------------------------------------
 
 
-async def compare(rootfs: str, work: str, documents: Documents, *, systemd: bool) -> list[str]:
-    """Return what differs, as "what: theirs -> ours"; first after create, then after an update."""
+class Compared(NamedTuple):
+    """What differs, as "what: theirs -> ours", after create and after an update; and what was compared."""
+
+    differences: list[str]
+    files: set[str]
+    properties: set[str]
+
+
+async def compare(rootfs: str, work: str, documents: Documents, *, systemd: bool) -> Compared:
+    """Have both do the same, one after the other."""
     bundle, update = f"{work}/bundle", _for_update(documents[1])
     config = json.loads(Spec.default(["sleep", "1000"], rootfs=rootfs).encode())
     config["linux"]["resources"] |= documents[0]
@@ -165,7 +196,9 @@ async def compare(rootfs: str, work: str, documents: Documents, *, systemd: bool
     differences = []
     for word, one, other in zip(("", "updated "), theirs, ours, strict=False):
         differences += [f"{word}{each}" for each in _differences(one, other)]
-    return differences
+    names = {name for found in (*theirs, *ours) for name in found} - {"create", "update"}
+    properties = {name for name in names if name.startswith("unit ")}
+    return Compared(differences, names - properties, properties)
 
 
 def _by_runc(bundle: str, work: str, update: dict[str, Any], *, systemd: bool) -> Iterator[Found]:
