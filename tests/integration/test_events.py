@@ -49,6 +49,7 @@ LOOPS = ["asyncio", pytest.param("uvloop", marks=pytest.mark.needs("uvloop"))]
 ONE_LOOP = os.path.isdir("/run/systemd/system")
 """Our command takes seconds to start in the virtual machine: its tests run on one loop there."""
 BUSY = "the test itself works with files"
+VFORK = "starting a program holds the loop until its execve(2), however long that waits for a processor"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -273,6 +274,7 @@ async def foreign(runtime: Runtime) -> AsyncIterator[str]:
     await runtime.delete(id, force=True)
 
 
+@pytest.mark.may_block(VFORK)
 async def test_containers_of_other_processes(
     runtime: Runtime, rootfs: str, bundle: Callable[[Spec], str], foreign: str
 ) -> None:
@@ -319,6 +321,7 @@ async def test_the_command_tells_of_kills(runtime: Runtime, above: str, rootfs: 
     await c.delete()
 
 
+@pytest.mark.may_block(VFORK)
 async def test_a_watcher_that_comes_late(
     runtime: Runtime, rootfs: str, bundle: Callable[[Spec], str], foreign: str
 ) -> None:
