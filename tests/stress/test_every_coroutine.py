@@ -11,21 +11,22 @@ import inspect
 import os
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from msgspec.structs import replace
+from support.images import oci_layout
 from support.interrupting import WAYS
+from support.tars import archive, member
 
 import aiocontainer
-from aiocontainer import Container, Events, Farm, Job, Runtime, SeccompRequest, Spec, WarmPool
+from aiocontainer import Container, Events, Farm, Image, Job, Runtime, SeccompRequest, Spec, WarmPool
 from aiocontainer.container.rates import RatesStream
 from aiocontainer.container.sampling import StatsStream
 from aiocontainer.spec import Seccomp, Syscall
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.leaks import Leaks
 
 pytestmark = pytest.mark.needs("root", "busybox")
@@ -393,6 +394,48 @@ async def warm_pool(w: World) -> AsyncGenerator[Awaitable[Any], Any]:
     pool = WarmPool(w.runtime, w.spec("true"), size=2, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     yield entered(pool, take)
     assert [c.id async for c in w.runtime.list()] == []
+
+
+# Images -------------------------------------------------------------------------------------------------
+
+MACHINE: Final = "linux/amd64"
+LAYER = archive(member(b"tmp", type=b"5"), member(b"tmp/file", b"text" * 5000))
+
+
+def image_of(w: World) -> tuple[Path, Path]:
+    """An image's directory, and that of its layers, which lacks them the next time."""
+    above = Path(w.runtime.root).parent
+    if not (above / "image").exists():
+        oci_layout(above / "image", [LAYER])
+    return above / "image", above / "layers"
+
+
+@covers("Image.open")
+async def image_open(w: World) -> AsyncGenerator[Awaitable[Any], Any]:
+    layout, cache = image_of(w)
+    image = yield Image.open(layout, cache=cache, platform=MACHINE)
+    if image is not None:
+        image.close()
+    assert await Image.prune(cache) in {(0, 0), (1, 20_000)}
+    assert os.listdir(cache / "tmp") == []
+
+
+@covers("Runtime.image")
+async def runtime_image(w: World) -> AsyncGenerator[Awaitable[Any], Any]:
+    layout, cache = image_of(w)
+    async with Runtime(w.runtime.root) as runtime:
+        yield runtime.image(layout, cache=cache, platform=MACHINE)
+    assert await Image.prune(cache) in {(0, 0), (1, 20_000)}
+    assert os.listdir(cache / "tmp") == []
+
+
+@covers("Image.prune")
+async def image_prune(w: World) -> AsyncGenerator[Awaitable[Any], Any]:
+    layout, cache = image_of(w)
+    (await Image.open(layout, cache=cache, platform=MACHINE)).close()
+    yield Image.prune(cache)
+    assert await Image.prune(cache) in {(0, 0), (1, 20_000)}
+    assert os.listdir(cache / "layers") == []
 
 
 # What a filter asks -------------------------------------------------------------------------------------
