@@ -210,9 +210,12 @@ class Observed:
 
                 return sample(accounts, mask, kept)
 
+            def undo(done: tuple[Stats, KeptFiles]) -> None:
+                done[1].close()  # at once, not when the cancellation and its traceback are collected
+
             accounts = self.accounts()
             try:
-                return await in_thread(read)
+                return await in_thread(read, undo=undo if kept is None else None)
             finally:
                 self.after_reading()
 

@@ -77,8 +77,14 @@ def read_stats(accounts: Accounts, mask: StatsMask | None = None, kept: KeptFile
 
 def sample(accounts: Accounts, mask: StatsMask | None, kept: KeptFiles | None) -> tuple[Stats, KeptFiles]:
     """Read as `read_stats` does, at descriptors that are kept for the next time."""
-    kept = KeptFiles() if kept is None else kept
-    return read_stats(accounts, mask, kept), kept
+    if kept is not None:
+        return read_stats(accounts, mask, kept), kept
+    kept = KeptFiles()
+    try:
+        return read_stats(accounts, mask, kept), kept
+    except BaseException:
+        kept.close()
+        raise
 
 
 def last_stats(accounts: Accounts) -> Stats | None:
