@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import os
 import resource
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +118,35 @@ def queued_s() -> float:
 
 
 @contextlib.contextmanager
+def collecting() -> Iterator[Callable[[], float]]:
+    """Tell how long this thread has collected objects, in seconds: pytest's, at whoever's turn it comes."""
+    begun = total = 0.0
+    here = threading.get_ident()
+
+    def collected(phase: str, _: dict[str, int]) -> None:
+        nonlocal begun, total
+        if threading.get_ident() != here:
+            return
+        if phase == "start":
+            begun = time.thread_time()
+        else:
+            total += time.thread_time() - begun
+
+    gc.callbacks.append(collected)
+    try:
+        yield lambda: total
+    finally:
+        gc.callbacks.remove(collected)
+
+
+@contextlib.contextmanager
 def watch(limit_s: float) -> Iterator[None]:
     """Raise `BlockedError` at the end if a callback of asyncio's loop took longer than *limit_s*.
 
     Time that other processes took from us does not count: the thread must have used the processor
     that long, or slept of its own will (a voluntary context switch) in a callback that long.  It also
     sleeps for the interpreter's lock, and whoever has that may be waiting for a processor: so that
-    wait, of all our threads, is taken off.
+    wait, of all our threads, is taken off; and so is what collecting pytest's objects takes.
     """
     blocked: list[str] = []
     queued = queued_s()
@@ -131,10 +155,11 @@ def watch(limit_s: float) -> Iterator[None]:
     def timed(self: asyncio.Handle) -> None:
         nonlocal queued
         wall, cpu = time.monotonic(), time.thread_time()
-        slept = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        slept, collected = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw, collected_s()
         callback = self._callback  # type: ignore[attr-defined]  # a cancelled handle forgets it
         run(self)
-        wall, cpu = time.monotonic() - wall, time.thread_time() - cpu
+        collected = collected_s() - collected
+        wall, cpu = time.monotonic() - wall - collected, time.thread_time() - cpu - collected
         if wall <= limit_s:
             return
         slept = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - slept
@@ -145,10 +170,11 @@ def watch(limit_s: float) -> Iterator[None]:
             owner = getattr(callback, "__self__", callback)  # the task, when it is a task's step
             blocked.append(f"{wall * 1000:.0f} ms ({cpu * 1000:.0f} ms of processor): {owner!r}")
 
-    asyncio.Handle._run = timed  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        asyncio.Handle._run = run  # type: ignore[method-assign]
+    with collecting() as collected_s:
+        asyncio.Handle._run = timed  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            asyncio.Handle._run = run  # type: ignore[method-assign]
     if blocked:
         raise BlockedError("the loop was blocked:\n" + "\n".join(blocked))

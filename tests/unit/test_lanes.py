@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import subprocess
@@ -52,6 +53,20 @@ def test_blocking_is_noticed() -> None:
 def test_waiting_is_not_blocking() -> None:
     with loops.watch(0.02):
         asyncio.run(asyncio.sleep(0.03))
+
+
+def test_collecting_is_not_blocking() -> None:
+    async def collect() -> None:
+        for _ in range(10):
+            gc.collect()
+
+    heap: list[list[object]] = [[] for _ in range(200_000)]
+    begin = time.thread_time()
+    gc.collect()
+    once_s = time.thread_time() - begin
+    with loops.watch(5 * once_s):
+        asyncio.run(collect())
+    assert heap
 
 
 @pytest.mark.may_block("that is what it tests")

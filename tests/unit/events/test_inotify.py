@@ -114,6 +114,7 @@ async def test_watches_may_be_made_and_closed_in_threads(tmp_path: Path) -> None
     await until(lambda: open_inotify() == 0)
 
 
+@pytest.mark.may_block("the test fills the kernel's queue before anybody reads")
 async def test_when_the_kernel_drops_changes_everything_is_looked_at(tmp_path: Path) -> None:
     with open("/proc/sys/fs/inotify/max_queued_events") as knob:
         most = int(knob.read())
