@@ -34,6 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell lets what it starts in the background ignore these, and children inherit that.
+    for number, handle in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handle)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup(1) would have the programs under test ignore it
     # The same examples every time, however busy the machine: searching for new ones is for who asks.
     slow = [HealthCheck.too_slow]
