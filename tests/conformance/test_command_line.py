@@ -1,4 +1,4 @@
-"""150 invocations, good and bad, of Debian's runc and of this program: exit status, output, what errors say.
+"""197 invocations, good and bad, of Debian's runc and of this program: exit status, output, words of errors.
 
 Each is carried out by both, in the same order, on containers of their own.  What differs stands in
 docs/differences.md, "The command line", or the test fails.  Sentences of errors are each program's own, but
@@ -383,3 +383,7 @@ def test_as_runc(played: list[tuple[Case, Result, Result]]) -> None:
     unexplained = [line for line in lines if not any(pattern.fullmatch(line) for pattern in patterns)]
     print(*unexplained, sep="\n")
     assert unexplained == []
+
+
+def test_the_page_says_how_many() -> None:
+    assert f"\n{len(cases())} invocations of runc" in PAGE.read_text()
