@@ -21,6 +21,7 @@ from .container.setup import Created as Made
 from .container.setup import CreateOptions, Setup
 from .container.source import Command, Source, load_source
 from .container.stdio import Redirects
+from .container.subgroups import home_name
 from .container.sweeping import Leftover, find_leftovers
 from .errors import ContainerError, NotFoundError, SpecError, StateCorruptError, UnsupportedError
 from .events import LIMIT, Created, Interest, Monitor, SeccompNotifications, threshold
@@ -477,7 +478,7 @@ class Runtime:
             created = await make()
         finally:
             self._creating.discard(id)
-        files = environment.files(created.cgroup)
+        files = environment.files(created.cgroup, home_name(created.state))
         exchange = environment.watcher.exchange
         container = Container(
             environment,

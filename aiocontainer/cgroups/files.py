@@ -36,16 +36,17 @@ class CgroupFiles:
     nothing to complain about.  Other failures are CgroupError.
     """
 
-    def __init__(self, mounts: Mounts, mode: CgroupMode, paths: Mapping[str, str]) -> None:
-        """Look in *mounts*, which stay the caller's."""
+    def __init__(self, mounts: Mounts, mode: CgroupMode, paths: Mapping[str, str], *, home: str = "") -> None:
+        """Look in *mounts*, which stay the caller's; *home* is below the cgroup, and has its processes."""
         self.mode = mode
+        self.home: str = home
         self._mounts = mounts
         self._paths = {key: path.removeprefix(mounts.point(key)).strip("/") for key, path in paths.items()}
 
     @classmethod
-    def of(cls, cgroup: Cgroup, mounts: Mounts) -> CgroupFiles:
-        """Return those of *cgroup*."""
-        return cls(mounts, cgroup.mode, cgroup.paths)
+    def of(cls, cgroup: Cgroup, mounts: Mounts, *, home: str = "") -> CgroupFiles:
+        """Return those of *cgroup*, whose processes live in itself, or in *home* below it."""
+        return cls(mounts, cgroup.mode, cgroup.paths, home=home)
 
     def path(self, controller: str) -> str | None:
         """Return the directory below the root of its hierarchy, beginning with "/"; None if there is none."""

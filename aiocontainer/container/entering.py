@@ -26,7 +26,7 @@ from .deadline import Deadline
 from .fds import Sources, birth_cgroup
 from .listener import Destination, process_state, supervisor
 from .source import find_home
-from .subgroups import entered
+from .subgroups import entered, home_name, home_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,6 +133,9 @@ class Entering:
         self._environment = environment
         self._state = state
         self._cgroup = cgroup
+        self._subgroup = home_name(state)
+        self._place = home_of(cgroup, self._subgroup, environment.cgroup_mounts)
+        """What it enters: where the container's processes are."""
         self._init = init
         self._spec = spec
         self._options = options
@@ -141,7 +144,7 @@ class Entering:
         if options.timeout_s is not None:
             if options.cgroup_paths:
                 raise SpecError("a process with a deadline gets a cgroup of its own", origin="cgroup_paths")
-            self._deadline = Deadline(cgroup, options.timeout_s, environment.cgroup_mounts)
+            self._deadline = Deadline(self._place, options.timeout_s, environment.cgroup_mounts)
         self._process = merged(args, spec.process, options)
         self._kills = 0
         """For want of memory, before us."""
@@ -168,6 +171,8 @@ class Entering:
         finally:
             if self._destination is not None:
                 self._destination.close()
+            if self._place is not self._cgroup:
+                self._place.close()
         process.started()
         self._up.launch.close()
         return process
@@ -175,8 +180,8 @@ class Entering:
     async def _attach(self) -> None:
         """Have the manager of the unit move the process, which waits."""
         assert self._unit is not None
-        below = self._options.cgroup_paths.get("", "").strip("/")
-        await self._unit.attach(f"/{below}" if below else "", [self._up.launch.born().pid])
+        below = (self._subgroup, self._options.cgroup_paths.get("", "").strip("/"))
+        await self._unit.attach("".join(f"/{each}" for each in below if each), [self._up.launch.born().pid])
 
     @property
     def deadline(self) -> Deadline | None:
@@ -199,7 +204,7 @@ class Entering:
     def _enter(self, init: int) -> None:
         """Send the plan, and do the parent's part until execve(2) has worked, or it waits to be moved."""
         user = self._unit is not None and self._unit.user
-        self._moved = user and not may_move(self._cgroup.paths)
+        self._moved = user and not may_move(self._place.paths)
         self._kills = self._cgroup.oom_kills()
         plan = compile_exec(self._process, self._spec, self._environment.host, self._plan_options())
         if self._deadline is not None:
@@ -254,15 +259,15 @@ class Entering:
     def _entered(self) -> AbstractContextManager[Cgroup | Deadline]:
         if self._deadline is not None:
             return nullcontext(self._deadline)
-        return entered(self._cgroup, self._options.cgroup_paths, self._init.pid)
+        return entered(self._place, self._options.cgroup_paths, self._init.pid)
 
     def _plan_options(self) -> _plan_options.ExecOptions:
         return _plan_options.ExecOptions(
             id=self._state.id,
             namespaces=self._state.namespaces,
-            cgroup_paths=self._cgroup.paths,
+            cgroup_paths=self._place.paths,
             moved_by_manager=self._moved,
-            enter_cgroup=(self._deadline or self._cgroup).made.get("") == 0,
+            enter_cgroup=(self._deadline or self._place).made.get("") == 0,
             resctrl=self._state.resctrl.task_files if self._state.resctrl is not None else (),
             keyring=bool(self._state.facts.get("keyring")),
             console=self._process.terminal,

@@ -169,9 +169,12 @@ class Environment:
             return open_cgroup(CgroupMode.NONE, {})
         return open_cgroup(plan.mode, plan.paths, mounts=self.cgroup_mounts)
 
-    def files(self, cgroup: Cgroup) -> CgroupFiles:
-        """Return the files of a container's cgroup, to be read as long as this is not closed."""
-        return CgroupFiles.of(cgroup, self.cgroup_mounts)
+    def files(self, cgroup: Cgroup, home: str = "") -> CgroupFiles:
+        """Return the files of a container's cgroup, to be read as long as this is not closed.
+
+        Its processes live in *home* below it.
+        """
+        return CgroupFiles.of(cgroup, self.cgroup_mounts, home=home)
 
     @cached_property
     def cgroup_mounts(self) -> Mounts:

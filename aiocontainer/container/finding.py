@@ -18,6 +18,7 @@ from ..store import boot_id, open_process
 from .container import Container
 from .hooking import Hooking
 from .process import Process
+from .subgroups import home_name
 from .units import end_unit
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Found:
             process = Process(self._state.pid, Exits(self._pidfd, self._state.pid, made=False), ())
         unit = environment.managers.recorded(self._state.cgroup, self._state.boot_id)
         first = Counters.recalled(self._state.facts.get("counted"))
-        files = environment.files(self._cgroup)
+        files = environment.files(self._cgroup, home_name(self._state))
         monitor = Monitor(self._state.id, files, first, environment.watcher.exchange, pid=self._state.pid)
         return Container(environment, self._state, self._cgroup, process, monitor, unit=unit, forget=forget)
 

@@ -35,6 +35,7 @@ from .externals import (
 )
 from .joined import open_foreign
 from .setup import Created, Setup
+from .subgroups import home_paths
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -335,7 +336,8 @@ class Restoring(Setup):
     def _reap_orphans(self) -> None:
         """Kill and reap what CRIU may have made without having told us: children of ours in the cgroup."""
         assert self._cgroup is not None
-        paths = {path.rstrip("/") for path in self._cgroup.paths.values()}
+        places = home_paths(self._cgroup.paths, self._subgroup)
+        paths = {path.rstrip("/") for path in places.values()}
         with contextlib.suppress(OSError):
             self._cgroup.kill()
         for pid in _children():

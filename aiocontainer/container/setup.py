@@ -278,6 +278,16 @@ class Setup:
         self._cgroup.adopt(pid, ours=self._unit.is_ours)
         self._read_first(self._cgroup)
         self._limit(self._cgroup)
+        if self._subgroup:
+            from ..cgroups.delegated import step_down  # only those who use it pay for it
+
+            step_down(pid, actual[""], self._subgroup, owner=self._plan.cgroup.owner)
+
+    @property
+    def _subgroup(self) -> str:
+        """Name of the cgroup below the container's in which its processes live; "" for its own."""
+        cgroup = self._plan.cgroup
+        return cgroup.unit.subgroup if cgroup is not None and cgroup.unit is not None else ""
 
     def _read_first(self, cgroup: Cgroup) -> None:
         """Note what has been counted before there is anything of the container's."""
@@ -293,7 +303,7 @@ class Setup:
         cgroup.set_limits(plan.limits, fresh=True)
         if plan.devices is not None:
             cgroup.set_devices(plan.devices, plan.device_filter)
-        if plan.owner is not None:
+        if plan.owner is not None and not self._subgroup:
             cgroup.delegate(plan.owner)
 
     def _go_on_in_unit(self) -> State | int:
@@ -421,6 +431,7 @@ class Setup:
             "hooks": later_hooks(self._spec),
             "netDevices": {device.host: device.name for device in self._plan.devices},
             "untrusted": self._options.property_policy == "untrusted",
+            "subgroup": self._subgroup,
         }
 
     def _bootstrap(self) -> int:

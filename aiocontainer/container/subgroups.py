@@ -1,4 +1,4 @@
-"""Which cgroup a further process enters: the container's, one below it, or where its init is now."""
+"""Cgroups below the container's: where its processes live, and which one a further process enters."""
 
 from __future__ import annotations
 
@@ -13,11 +13,29 @@ from ..plan.host import CgroupMode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..cgroups import Cgroup
+    from ..cgroups import Cgroup, Mounts
+    from ..store import State
 
-__all__ = ["entered"]
+__all__ = ["entered", "home_name", "home_of", "home_paths"]
 
 _ORIGIN: Final = "cgroup_paths"
+
+
+def home_name(state: State) -> str:
+    """Return the name of the cgroup below the container's in which its processes live; "": its own."""
+    return str(state.facts.get("subgroup", ""))
+
+
+def home_paths(paths: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return where the processes live of a container whose cgroup is at *paths*; "": there itself."""
+    return {key: f"{path}/{name}" if name else path for key, path in paths.items()}
+
+
+def home_of(cgroup: Cgroup, name: str, mounts: Mounts) -> Cgroup:
+    """Return the cgroup *name* below the container's, to be closed; with "" that is the container's own."""
+    if not name:
+        return cgroup
+    return open_cgroup(cgroup.mode, home_paths(cgroup.paths, name), mounts=mounts)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,8 @@ class CgroupFiles(Protocol):
     """The files of a cgroup, as `cgroups.CgroupFiles` gives them."""
 
     mode: CgroupMode
+    home: str
+    """Where the container's processes live, as a path below it; "" is in itself."""
 
     def path(self, controller: str) -> str | None:
         """Return the directory, None where there is none."""
@@ -359,7 +361,8 @@ def _with_details(files: CgroupFiles, counters: Counters) -> Counters:
     if files.mode is CgroupMode.V1:
         own: int | None = parse(files.read("memory", "memory.oom_control")).get(b"oom_kill", 0)
     else:
-        own = parse(files.read("memory", "memory.events.local")).get(b"oom_kill")
+        home = f"{files.home}/" if files.home else ""
+        own = parse(files.read("memory", f"{home}memory.events.local")).get(b"oom_kill")
     return counters._replace(own_kills=counters.kills if own is None else own, above=_above(files))
 
 

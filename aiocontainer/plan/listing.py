@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..spec import SYSTEMD_SUBGROUP, at
 from .flags import namespace_words
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ def _unit(unit: UnitPlan) -> list[str]:
     manager = "our user's" if unit.user else "the machine's"
     start = [_line("   ", str(each), each.origin) for each in unit.properties]
     later = [_line("   ", str(each), each.origin) for each in unit.resources]
+    if unit.subgroup:
+        origin = at("$.annotations", SYSTEMD_SUBGROUP)
+        start.append(_line("   ", f"its processes live in its cgroup {unit.subgroup}", origin))
     return [
         *_section(f"unit, made by {manager} service manager", [f"    {unit.name} in {unit.slice}", *start]),
         *_section("set once it has started", later),

@@ -8,9 +8,12 @@ from msgspec import Struct
 
 from .._lazy import pattern
 from ..errors import SpecError, UnsupportedError
+from ..spec import SYSTEMD_SUBGROUP, at
 from .host import CgroupMode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .host import Host
     from .options import Options
 
@@ -22,6 +25,7 @@ __all__ = [
     "manager_needs",
     "unit_name",
     "unit_paths",
+    "unit_subgroup",
 ]
 
 ORIGIN: Final = "$.linux.cgroupsPath"
@@ -31,6 +35,8 @@ _MAX_NAME: Final = 255  # bytes; UNIT_NAME_MAX counts a NUL
 _NAME: Final = pattern(r"[A-Za-z0-9:_.\\@-]+")
 _UNFIT: Final = pattern(r"[^A-Za-z0-9:_.-]")
 _ROOT: Final = "-.slice"
+_SUBGROUP: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*")
+_UNITS: Final = (".scope", ".slice", ".service")
 
 # A directory named like one of these could be taken for a file of the kernel's.
 _CONTROLLERS: Final = (
@@ -68,6 +74,8 @@ class UnitPlan(Struct, frozen=True):
     """Given with its start, in order; `PIDs` is not among them: it comes after `Delegate`."""
     resources: tuple[UnitProperty, ...] = ()
     """Set once it has started: they win over those given with its start."""
+    subgroup: str = ""
+    """Name of the cgroup below the unit's in which its processes live; "": in the unit's own."""
 
 
 class UnitName(NamedTuple):
@@ -160,6 +168,27 @@ def _manager_cgroup(host: Host, hierarchy: str) -> str:
     # Where nobody has asked it yet, what it is on every machine that systemd has booted.
     uid = host.euid
     return host.user_manager_cgroup or f"/user.slice/user-{uid}.slice/user@{uid}.service"
+
+
+def unit_subgroup(annotations: Mapping[str, str], host: Host) -> str:
+    """Return the name of the cgroup below the unit's that is to have the processes; "" for none.  crun.1.
+
+    An annotation may be an image's: so it is one component, which nobody can take for a file of the kernel's
+    or for another unit.  Raises SpecError, and UnsupportedError with v1: what is delegated there is not safe.
+    """
+    name = annotations.get(SYSTEMD_SUBGROUP, "")
+    if not name:
+        return ""
+    origin = at("$.annotations", SYSTEMD_SUBGROUP)
+    if not _SUBGROUP.fullmatch(name) or len(name) > _MAX_NAME or _directory_name(name) != name:
+        raise SpecError(
+            f"{name!r} is not the name of a cgroup: of A-Z a-z 0-9 : _ . @ -, and no file's", origin=origin
+        )
+    if name.endswith(_UNITS):
+        raise SpecError(f"{name!r} would look like another unit", origin=origin)
+    if host.cgroup_mode is not CgroupMode.V2:
+        raise UnsupportedError("a cgroup below the unit's", needs="cgroup v2", origin=origin)
+    return name
 
 
 def refuse_slice(unit: UnitName) -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from ..errors import UnsupportedError
 from .host import CgroupMode
-from .unit import UnitPlan, UnitProperty, manager_needs, refuse_slice, unit_name, unit_paths
+from .unit import UnitPlan, UnitProperty, manager_needs, refuse_slice, unit_name, unit_paths, unit_subgroup
 from .unit_properties import asked_properties, property_warnings
 from .unit_resources import device_properties, device_warnings, unit_limits
 
@@ -62,6 +62,7 @@ def with_unit(cgroup: CgroupPlan, spec: Spec, linux: Linux, host: Host, options:
         user=host.user_manager,
         properties=_overridden(base, asked, oom),
         resources=(*limits.properties, *device_properties(cgroup.devices, host)),
+        subgroup=unit_subgroup(spec.annotations, host),
     )
     return Planned(
         replace(cgroup, paths=unit_paths(unit.name, slice, host), limits=limits.writes, unit=unit),

@@ -1,6 +1,13 @@
 """OCI documents as frozen values: decode, encode, and the checks that need only the document."""
 
-from .annotations import ANNOTATIONS, HOOK_STDERR, HOOK_STDOUT, SYSTEMD_PROPERTY, UNSAFE_ANNOTATIONS
+from .annotations import (
+    ANNOTATIONS,
+    HOOK_STDERR,
+    HOOK_STDOUT,
+    SYSTEMD_PROPERTY,
+    SYSTEMD_SUBGROUP,
+    UNSAFE_ANNOTATIONS,
+)
 from .check import check, check_process, check_resources, problems
 from .decode import decode_features, decode_process, decode_resources, decode_spec, decode_state
 from .default import DEFAULT_CAPABILITIES, DEFAULT_ENV, default_spec, rootless, rootless_spec
@@ -139,6 +146,7 @@ __all__ = [
     "OCI_VERSION_MIN",
     "UNSAFE_ANNOTATIONS",
     "SYSTEMD_PROPERTY",
+    "SYSTEMD_SUBGROUP",
     "UNIT_PROPERTIES",
     "SAFE_PROPERTIES",
     "property_text",

@@ -13,10 +13,11 @@ from asyncio.subprocess import PIPE
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 from support.specs import shell, with_linux, with_process
 
 from aiocontainer import BootstrapError, Runtime, Spec, UnitExistsError
-from aiocontainer.spec import decode_resources
+from aiocontainer.spec import Mount, User, decode_resources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -144,6 +145,69 @@ async def test_exec_pause_and_resume(runtime: Runtime, rootfs: str) -> None:
         assert (await container.status()).value == "paused"
         await container.resume()
         assert sorted(await container.processes()) == sorted([container.pid, other.pid])
+
+
+async def test_processes_live_below_the_scope(runtime: Runtime, rootfs: str) -> None:
+    """All that is done to the container is done to the scope, which has the limits; exec enters below."""
+    limits = b'{"pids": {"limit": 33}, "memory": {"limit": 67108864}}'
+    asked = spec(rootfs, limits=limits).with_annotation("run.oci.systemd.subgroup", "inner")
+    scope = f"/sys/fs/cgroup/system.slice/{UNIT}"
+    async with created(runtime, asked) as container:
+        assert (await container.state()).cgroup_paths == {"": scope}
+        assert read(f"/proc/{container.pid}/cgroup") == f"0::/system.slice/{UNIT}/inner"
+        assert read(f"{scope}/pids.max") == "33"
+        assert read(f"{scope}/inner/pids.max") == "max"
+        assert read(f"{scope}/cgroup.procs") == ""
+        await container.start()
+        process = await container.exec(["cat", "/proc/self/cgroup"], stdout=PIPE)
+        assert (await process.communicate())[0] == b"0::/\n"
+        os.mkdir(f"{scope}/inner/more")
+        others = [
+            await container.exec(["sleep", "1000"]),
+            await container.exec(["sleep", "1000"], cgroup_paths={"": "more"}),
+            await container.exec(["sleep", "1000"], timeout_s=600),
+        ]
+        places = [
+            read(f"/proc/{other.pid}/cgroup").removeprefix(f"0::/system.slice/{UNIT}") for other in others
+        ]
+        assert places[:2] == ["/inner", "/inner/more"]
+        assert places[2].startswith("/inner/aioc-exec-")
+        assert set(await container.processes()) == {container.pid, *(other.pid for other in others)}
+        stats = await container.stats()
+        assert stats.pids is not None
+        assert (stats.pids.current, stats.pids.limit) == (4, 33)
+        await container.pause()
+        assert "frozen 1" in read(f"{scope}/inner/cgroup.events")
+        await container.resume()
+        await container.update({"pids": {"limit": 44}})
+        assert read(f"{scope}/pids.max") == "44"
+        async with Runtime(root=runtime.root, cgroups="systemd", lifetime="detached") as elsewhere:
+            other = await (await elsewhere.load(ID)).exec(["sleep", "1000"])
+            assert read(f"/proc/{other.pid}/cgroup") == f"0::/system.slice/{UNIT}/inner"
+            other.kill()
+            await other.wait()
+        await container.kill("KILL", all=True)
+        await container.wait()
+    assert not os.path.exists(scope)
+
+
+async def test_who_is_given_a_cgroup_is_given_the_one_below(runtime: Runtime, rootfs: str) -> None:
+    """It can make cgroups there, with controllers, and has no say over its own limits."""
+    base = with_process(shell("sleep 1000", rootfs), user=User(uid=1000, gid=1000))
+    view = Mount(destination="/sys/fs/cgroup", type="cgroup2", source="cgroup", options=("rw",))
+    asked = replace(base, mounts=(*(each for each in base.mounts if each.type != "cgroup"), view))
+    scope = f"/sys/fs/cgroup/system.slice/{UNIT}"
+    async with created(runtime, asked.with_annotation("run.oci.systemd.subgroup", "inner")) as container:
+        assert [os.stat(f"{scope}{below}").st_uid for below in ("", "/cgroup.procs", "/inner")] == [
+            0,
+            0,
+            1000,
+        ]
+        assert {"memory", "pids"} <= set(read(f"{scope}/inner/cgroup.controllers").split())
+        await container.start()
+        script = "cd /sys/fs/cgroup && mkdir a && echo $$ >a/cgroup.procs && cat /proc/self/cgroup"
+        process = await container.exec(["sh", "-c", script], stdout=PIPE)
+        assert (await process.communicate())[0] == b"0::/a\n"
 
 
 async def test_another_process_stops_the_unit(runtime: Runtime, rootfs: str) -> None:
@@ -297,12 +361,21 @@ def test_the_command_line(tmp_path: Path, bundle: Callable[[Spec], str], rootfs:
 AS_USER = """
 import asyncio, sys
 from aiocontainer import Command, Runtime
+from aiocontainer.container import setup
 
 def where(pid):
     with open(f"/proc/{pid}/cgroup") as file:
         print(file.read().strip())
 
-async def main(root, cgroups):
+async def main(root, cgroups, subgroup):
+    load = setup.load_source
+
+    def annotated(*arguments):
+        loaded = load(*arguments)
+        spec = loaded.spec.with_annotation("run.oci.systemd.subgroup", subgroup)
+        return loaded._replace(spec=spec)
+
+    setup.load_source = annotated
     async with Runtime(root=root, cgroups=cgroups) as runtime:
         container = await runtime.create("aioc-test-user", Command(["sleep", "1000"]))
         await container.start()
@@ -326,14 +399,16 @@ def lingering() -> Iterator[pwd.struct_passwd]:
 
 
 @pytest.mark.needs("user")
-@pytest.mark.parametrize("cgroups", ["systemd", "delegated"])
-def test_units_of_an_ordinary_user(lingering: pwd.struct_passwd, public_tmp: str, cgroups: str) -> None:
+@pytest.mark.parametrize(("cgroups", "below"), [("systemd", ""), ("systemd", "inner"), ("delegated", "")])
+def test_units_of_an_ordinary_user(
+    lingering: pwd.struct_passwd, public_tmp: str, cgroups: str, below: str
+) -> None:
     """His own manager makes them, and moves in what he may not: this test runs outside of his slice."""
     uid, root = lingering.pw_uid, os.path.join(public_tmp, "state")
     os.mkdir(root, 0o700)
     os.chown(root, uid, lingering.pw_gid)
     done = subprocess.run(
-        [sys.executable, "-c", AS_USER, root, cgroups],
+        [sys.executable, "-c", AS_USER, root, cgroups, below],
         env={"XDG_RUNTIME_DIR": f"/run/user/{uid}", "HOME": lingering.pw_dir, "PATH": os.environ["PATH"]},
         user=uid,
         group=lingering.pw_gid,
@@ -350,7 +425,8 @@ def test_units_of_an_ordinary_user(lingering: pwd.struct_passwd, public_tmp: str
     manager = f"0::/user.slice/user-{uid}.slice/user@{uid}.service/"
     assert init.startswith(manager)
     if cgroups == "systemd":
-        assert init == f"{manager}user.slice/aiocontainer-aioc-test-user.scope"
+        scope = f"{manager}user.slice/aiocontainer-aioc-test-user.scope"
+        assert init == (f"{scope}/{below}" if below else scope)
     else:
         assert init.endswith(".scope/aioc-test-user")
 

@@ -1,7 +1,9 @@
 """T03, CVE-2014-6408: properties of a unit, which labels of an image ask for, act on the machine.
 
 An engine copies labels of an image into annotations.  They change nothing of the plan, but for
-properties of a unit, where systemd makes one; and there the caller says how far they are trusted.
+properties of a unit, where systemd makes one, and there the caller says how far they are trusted; and for
+the name of the cgroup below that unit's which has the processes.  That one harms nobody, as the limits
+stay above it, as long as it is a name, and nobody else's.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ LABELS = {
     "run.oci.hooks.stderr": "/etc/cron.d/attack",
     "run.oci.keep_original_groups": "1",
     "run.oci.delegate-cgroup": "/",
-    "run.oci.systemd.subgroup": "../..",
     "run.oci.pidfd_receiver": "/run/attacker.sock",
     "run.oci.handler": "krun",
     "org.criu.config": "/rootfs/criu.conf",
@@ -82,6 +83,42 @@ def test_labels_change_nothing() -> None:
 
     for driver in ("cgroupfs", "systemd"):
         assert compiled(labelled, driver, "any") == compiled(plain, driver, "any")
+
+
+SUBGROUP = "run.oci.systemd.subgroup"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("../..", "..", ".", "/", "/system.slice", "a/b", "a/../../b", "container/"),
+        *(" ", "a b", "a\n0::/b"),
+        *("cgroup.procs", "memory.max", "tasks", "_a", "-a", "\u00e4", "a" * 256),
+        *("sshd.service", "docker-0123.scope", "machine.slice"),
+    ],
+)
+def test_processes_are_led_nowhere_else(text: str) -> None:
+    """Refused by the address, whoever is trusted; without a unit there is no such cgroup."""
+    plain = Spec.default(["true"], rootfs="/rootfs")
+    labelled = plain.with_annotation(SUBGROUP, text)
+
+    for policy in ("careful", "untrusted", "any"):
+        with pytest.raises(SpecError) as caught:
+            compiled(labelled, "systemd", policy)
+        assert caught.value.origin == f'$.annotations["{SUBGROUP}"]'
+    assert compiled(labelled, "cgroupfs") == compiled(plain, "cgroupfs")
+
+
+def test_a_name_for_the_cgroup_of_the_processes_changes_nothing_else() -> None:
+    plain = Spec.default(["true"], rootfs="/rootfs")
+    plan = compiled(plain.with_annotation(SUBGROUP, "container"), "systemd", "untrusted")
+
+    assert plan.cgroup is not None
+    assert plan.cgroup.unit is not None
+    assert plan.cgroup.unit.subgroup == "container"
+    unit = replace(plan.cgroup.unit, subgroup="")
+    same = replace(plan, cgroup=replace(plan.cgroup, unit=unit))
+    assert same == compiled(plain, "systemd", "untrusted")
 
 
 @pytest.mark.parametrize(("name", "text"), ACTIONS.items())

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aiocontainer.cgroups import Mounts
 from aiocontainer.cgroups.fake import FakeCgroup
 from aiocontainer.cli.arguments import UsageError
 from aiocontainer.cli.exec import _cgroups
 from aiocontainer.container import subgroups
-from aiocontainer.container.subgroups import entered
+from aiocontainer.container.subgroups import entered, home_of, home_paths
 from aiocontainer.errors import SpecError
 from aiocontainer.plan.host import CgroupMode
 
@@ -86,6 +87,15 @@ def test_where_init_is_now_if_that_is_below() -> None:
         assert dict(where.paths) == {"": "/c/5"}
     with entered(V2, {}, 99) as where:
         assert where is V2
+
+
+def test_where_its_processes_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subgroups, "open_cgroup", lambda mode, paths, mounts: Opened(mode, paths))
+    with Mounts() as mounts:
+        assert home_of(V2, "", mounts) is V2
+        home = home_of(V2, "inner", mounts)
+    assert dict(home.paths) == home_paths(V2.paths, "inner") == {"": "/c/inner"}
+    assert home_paths(V1.paths, "") == dict(V1.paths)
 
 
 def test_words_of_the_command_line() -> None:

@@ -37,6 +37,7 @@ class Folder:
     """A directory that stands for a cgroup; the one above it is its parent."""
 
     mode = CgroupMode.V2
+    home = ""
 
     def __init__(self, path: Path) -> None:
         self.root = path
@@ -155,6 +156,18 @@ async def test_kills_below_are_counted_from_when_somebody_listens(folder: Folder
         folder.put("memory.events", **QUIET | {"oom_kill": 5})  # not in the local file: it was below
         event = await asyncio.wait_for(anext(events), 5)
     assert (event.kills, event.below) == (2, 2)
+
+
+async def test_where_its_processes_live_is_not_below(folder: Folder, watcher: Watcher) -> None:
+    (folder.root / "inner").mkdir()
+    folder.home = "inner"
+    folder.put("inner/memory.events.local", **QUIET)
+    monitor_of(watcher, folder)
+    async with watcher.events(Interest("c", kinds=(Oom,))) as events:
+        folder.put("inner/memory.events.local", **QUIET | {"oom_kill": 2})
+        folder.put("memory.events", **QUIET | {"oom_kill": 3})
+        event = await asyncio.wait_for(anext(events), 5)
+    assert (event.kills, event.below) == (3, 1)
 
 
 async def test_the_last_reading_comes_before_the_exit(folder: Folder, watcher: Watcher) -> None:

@@ -238,6 +238,32 @@ def test_the_listing_shows_each_property_with_its_address() -> None:
     ]
 
 
+SUBGROUP = "run.oci.systemd.subgroup"
+
+
+def test_the_name_of_the_cgroup_for_its_processes() -> None:
+    plan = planned(spec(annotations={SUBGROUP: "container"}))
+
+    assert unit(plan).subgroup == "container"
+    assert cgroup(plan).paths == cgroup(planned()).paths
+    (line,) = [line for line in plan.listing().splitlines() if SUBGROUP in line]
+    assert line.split()[:-1] == ["its", "processes", "live", "in", "its", "cgroup", "container"]
+    again = renamed(plan, spec(annotations={SUBGROUP: "container"}), SYSTEMD, options(id="other"))
+    assert unit(again).subgroup == "container"
+    for none in ({}, {SUBGROUP: ""}):
+        assert unit(planned(spec(annotations=none))).subgroup == ""
+
+
+def test_such_a_cgroup_is_of_v2_alone() -> None:
+    value = spec(annotations={SUBGROUP: "container"})
+
+    with pytest.raises(UnsupportedError, match="needs cgroup v2") as caught:
+        planned(value, SYSTEMD_V1)
+    assert caught.value.origin == f'$.annotations["{SUBGROUP}"]'
+    own = replace(rootless(), annotations={SUBGROUP: "container"})
+    assert unit(planned(own, SYSTEMD_USER)).subgroup == "container"
+
+
 def test_hybrid_machines_have_it_in_the_unified_hierarchy_too() -> None:
     host = replace(
         HOSTS["linux-6.18-v1"], systemd=250, init_cgroup={"memory": "/", "": "/"}, cgroup_mode=CgroupMode.V1
