@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from .images import Image, ImageLimits
     from .oneshot import run
     from .plan.plan import Plan
+    from .plan.unit_differences import PropertyDifference
     from .runtime import Runtime
     from .spec import (
         BlockIO,
@@ -139,6 +140,7 @@ __all__ = [
     "WarmPool",
     "DaskFarm",
     "Plan",
+    "PropertyDifference",
     "SeccompNotifications",
     "SeccompRequest",
     "Spec",
@@ -214,6 +216,7 @@ _HOMES: Final = {
     "Criu": "criu.probing",
     "DaskFarm": "farm.dask",
     "Plan": "plan.plan",
+    "PropertyDifference": "plan.unit_differences",
     "Events": "events",
     "Event": "events",
     "Created": "events",

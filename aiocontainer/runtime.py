@@ -134,6 +134,7 @@ class Runtime:
         no_new_keyring: bool = False,
         systemd_properties: Mapping[str, object] | None = None,
         property_policy: PropertyPolicy = "careful",
+        verify_properties: bool = False,
         callbacks: Callbacks | None = None,
         seccomp_listener: bool = False,
         start: bool = False,
@@ -148,6 +149,8 @@ class Runtime:
         *systemd_properties* are for the container's unit, in values of Python or `gvariant.Variant`; they win
         over annotations, of which *property_policy* takes all but dangerous ones ("careful"), only safe ones,
         where the bundle is "untrusted", or "any".
+        With *verify_properties* they are read back, and what systemd altered or dropped is a warning in the
+        log and in `Container.property_differences`.
         With *seccomp_listener* this application answers, by `Container.seccomp_notifications`, for system
         calls with SCMP_ACT_NOTIFY.
         Without *reap* the status of its init is left to whoever inherits it when this program ends.
@@ -168,6 +171,7 @@ class Runtime:
                 no_new_keyring=no_new_keyring,
                 systemd_properties=_property_texts(systemd_properties),
                 property_policy=_checked_policy(property_policy),
+                verify_properties=self._can_verify(verify_properties),
                 callbacks=callbacks,
                 notifications=SeccompNotifications() if seccomp_listener else None,
                 start=start,
@@ -428,6 +432,7 @@ class Runtime:
         no_new_keyring: bool = False,
         systemd_properties: Mapping[str, object] | None = None,
         property_policy: PropertyPolicy = "careful",
+        verify_properties: bool = False,
         callbacks: Callbacks | None = None,
         **options: Any,
     ) -> Container:
@@ -449,6 +454,7 @@ class Runtime:
             no_new_keyring=no_new_keyring,
             systemd_properties=_property_texts(systemd_properties),
             property_policy=_checked_policy(property_policy),
+            verify_properties=self._can_verify(verify_properties),
             callbacks=callbacks,
             start=True,
         )
@@ -490,9 +496,10 @@ class Runtime:
             spec=created.spec,
             callbacks=options.callbacks,
             notifications=options.notifications,
+            property_differences=created.differences,
             forget=self._forget,
         )
-        for warning in created.warnings:
+        for warning in (*created.warnings, *created.differences):
             _log().warning("container %s: %s", id, warning)
         if self._owned:
             self._mine.add(id)
@@ -529,6 +536,14 @@ class Runtime:
     def _keep(self, container: Container) -> Container:
         self._containers[container.id] = container
         return container
+
+    def _can_verify(self, wanted: bool) -> bool:
+        """Return what is wanted, unless there is nothing to read properties back from."""
+        if wanted and self._driver != "systemd":
+            raise UnsupportedError(
+                "reading properties back", needs="the systemd cgroup driver", origin="verify_properties"
+            )
+        return wanted
 
     def _forget(self, container: Container) -> None:
         if self._containers.get(container.id) is container:

@@ -191,6 +191,13 @@ class Manager:
             raise
         return UnitState(str(active), int(job[0]))
 
+    async def properties(self, unit: str) -> dict[str, Variant]:
+        """Read all properties of a unit, of whatever interface."""
+        path = (await self._call("GetUnit", "s", (unit,), unit)).body[0]
+        call = Call(_SYSTEMD, path, _PROPERTIES, "GetAll", "s", ("",))
+        found = (await self._bus.call(call)).body[0]
+        return {name: convert(value, Variant) for name, value in found.items()}
+
     async def has_process(self, unit: str, pid: int) -> bool:
         """Tell whether a process is in a unit."""
         try:
@@ -280,7 +287,7 @@ class Manager:
         only there.
         """
         for each in unknown:
-            if each.origin.startswith(("$.annotations", "systemd_properties")):
+            if each.by_name:
                 raise UnsupportedError(
                     f"property {each.name} of {error.unit}", needs="a newer systemd", origin=each.origin
                 ) from error

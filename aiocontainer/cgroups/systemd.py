@@ -19,6 +19,7 @@ from .manager import NO_SUCH_UNIT, UNIT_EXISTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..plan.unit_differences import PropertyDifference
     from .manager import Job, Manager, UnitState
 
 __all__ = ["Unit"]
@@ -188,6 +189,14 @@ class Unit:
     async def update(self, properties: Sequence[UnitProperty]) -> None:
         """Set properties for as long as it lives; those that an old systemd does not know are left out."""
         await self._manager.set_properties(self.name, properties)
+
+    async def differences(self) -> tuple[PropertyDifference, ...]:
+        """Read back what was asked for by name, and return what the manager has otherwise, or not at all."""
+        if not any(each.by_name for each in self._plan.properties):
+            return ()
+        from ..plan.unit_differences import property_differences  # only those who ask pay for it
+
+        return tuple(property_differences(self._plan, await self._manager.properties(self.name)))
 
     async def settle(self) -> None:
         """Wait for the manager to have written what it was told: it does so before it hears the next call."""

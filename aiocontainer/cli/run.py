@@ -159,6 +159,7 @@ async def _create(
         no_new_keyring=options.no_new_keyring,
         reap=reap,
         property_policy=options.property_policy,
+        verify_properties=options.verify_properties,
     )
     try:
         await _check_cgroup(container, call.program)

@@ -163,6 +163,10 @@ PROPERTY_POLICY = Option(
     default="careful",
 )
 
+VERIFY_PROPERTIES = Option(
+    ("--verify-properties",), "warn of properties of the unit that systemd altered or dropped"
+)
+
 CREATE_OPTIONS = (
     BUNDLE,
     CONSOLE_SOCKET,
@@ -173,6 +177,7 @@ CREATE_OPTIONS = (
     PRESERVE_FDS,
     NO_SUBREAPER,
     PROPERTY_POLICY,
+    VERIFY_PROPERTIES,
     HELP,
 )
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ..events import ExitStatus, Monitor, SeccompNotifications
     from ..hooks import Callbacks
     from ..plan.hooks import HookKind
+    from ..plan.unit_differences import PropertyDifference
     from ..spec import IntelRdt, Resources, Spec
     from ..store import Lock, State
     from .deadline import Deadline
@@ -79,11 +80,14 @@ class Container(Observed):
         spec: Spec | None = None,
         callbacks: Callbacks | None = None,
         notifications: SeccompNotifications | None = None,
+        property_differences: tuple[PropertyDifference, ...] = (),
         forget: Callable[[Container], None] = lambda _: None,
     ) -> None:
         """Take over *process*, which is None where the init had ended before we came."""
         super().__init__(environment, state, cgroup, process, monitor, spec=spec, notifications=notifications)
         self._unit = unit
+        self.property_differences: tuple[PropertyDifference, ...] = property_differences
+        """Properties of its unit that the service manager altered or dropped, as read back at create."""
         self._callbacks = callbacks
         self._left: Hooking | None = None
         """Has hooks to run, for it is gone."""

@@ -100,9 +100,16 @@ class Restoring(Setup):
         assert self._lock is not None
         self._lock.release()
         process.started()
-        warnings = self._plan.warnings
         return Created(
-            self._saved, self._spec, self._cgroup, self._unit, process, self._first, True, warnings
+            self._saved,
+            self._spec,
+            self._cgroup,
+            self._unit,
+            process,
+            self._first,
+            True,
+            self._plan.warnings,
+            self._differences,
         )
 
     # Before CRIU ------------------------------------------------------------------------------------
@@ -227,7 +234,7 @@ class Restoring(Setup):
         )
         self._worker = worker
         if self._unit is not None:
-            await self._unit.start(worker.pid)
+            await self._start_unit(worker.pid)
             await in_thread(lambda: self._enter_unit(worker.pid))
         else:
             await in_thread(lambda: self._enter_cgroup(worker.pid))

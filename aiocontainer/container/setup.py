@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ..plan.plan import Plan
     from ..plan.resctrl import ResctrlGroup
     from ..plan.steps import Step
+    from ..plan.unit_differences import PropertyDifference
     from ..spec import Spec
     from ..store import Identity, Lock
     from .compiled import Compiled
@@ -76,6 +77,8 @@ class CreateOptions(Struct, frozen=True, kw_only=True):
     no_new_keyring: bool = False
     systemd_properties: tuple[tuple[str, str], ...] = ()
     property_policy: PropertyPolicy = "careful"
+    verify_properties: bool = False
+    """Read back what the service manager has of the properties that were asked for."""
     start: bool = False
     """Run the program at once, where nothing has to be done between created and started."""
     reap: bool = True
@@ -98,6 +101,8 @@ class Created(Struct, frozen=True):
     """Its program runs already."""
     warnings: tuple[str, ...]
     """What was accepted, but may not be what was meant."""
+    differences: tuple[PropertyDifference, ...] = ()
+    """What the service manager altered or dropped, where that was read back."""
 
 
 class Setup:
@@ -116,6 +121,7 @@ class Setup:
         self._lock: Lock | None = None
         self._cgroup: Cgroup | None = None
         self._unit: Unit | None = None
+        self._differences: tuple[PropertyDifference, ...] = ()
         self._first = Counters()
         self._resctrl: ResctrlGroup | None = None
         self._moved: MovedDevices | None = None
@@ -161,6 +167,7 @@ class Setup:
             self._first,
             self._at_once,
             self._plan.warnings,
+            self._differences,
         )
 
     @property
@@ -504,11 +511,16 @@ class Setup:
     async def _attend(self, met: int) -> State | int:
         """Do at a pause what has to be waited for, and go on."""
         if met == PAUSE_CGROUP:
-            assert self._unit is not None
-            await self._unit.start(self._up.launch.born().pid)
+            await self._start_unit(self._up.launch.born().pid)
             return await in_thread(self._go_on_in_unit, interrupt=self._up.interrupt)
         await self._run_hooks()
         return await in_thread(self._go_on, interrupt=self._up.interrupt)
+
+    async def _start_unit(self, pid: int) -> None:
+        assert self._unit is not None
+        await self._unit.start(pid)
+        if self._options.verify_properties:
+            self._differences = await self._unit.differences()
 
     async def _run_hooks(self) -> None:
         """Run those outside; those inside are waited for here too, where they keep no thread waiting."""

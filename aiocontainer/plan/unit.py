@@ -57,6 +57,11 @@ class UnitProperty(Struct, frozen=True):
     origin: str = ""
     """What in the specification asked for it."""
 
+    @property
+    def by_name(self) -> bool:
+        """Whether it was asked for by this very name, and not made of something else."""
+        return self.origin.startswith(("$.annotations", "systemd_properties"))
+
     def __str__(self) -> str:
         from ..gvariant import Variant  # what has no unit shows none
 

@@ -125,6 +125,8 @@ PROPERTIES = [
     Property("RestrictNetworkInterfaces", "(true, ['lo'])"),
 ]
 
+SOME = [each for each in PROPERTIES if each.name in ("CollectMode", "KillSignal", "After", "AllowedCPUs")]
+
 ADDS = {
     "After",
     "Before",
@@ -185,9 +187,10 @@ async def runtime(snap: Leaks, tmp_path: Path) -> AsyncIterator[Runtime]:
 
 
 async def made(runtime: Runtime, spec: Spec) -> dict[str, dict[str, Any]]:
-    """The properties of the unit of a container while it is there."""
-    container = await runtime.create(ID, spec)
+    """The properties of the unit of a container while it is there: none is seen to differ."""
+    container = await runtime.create(ID, spec, verify_properties=True)
     try:
+        assert container.property_differences == ()
         return properties(UNIT)
     finally:
         await container.delete(force=True)
@@ -209,6 +212,24 @@ async def test_what_annotations_say_is_what_systemd_has(runtime: Runtime, rootfs
         if not same or found[name]["type"] != UNIT_PROPERTIES[name]:
             wrong[name] = (expected, found[name])
     assert not wrong
+
+
+async def test_what_systemd_alters_is_told(
+    runtime: Runtime, rootfs: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A unit without a description has its name."""
+    spec = annotated(rootfs, [*SOME, Property("Description", "''")])
+    container = await runtime.create(
+        ID, spec, verify_properties=True, systemd_properties={"RuntimeMaxUSec": 5_000_000_000}
+    )
+    try:
+        (difference,) = container.property_differences
+        assert difference.name == "Description"
+        assert difference.asked == gvariant.Variant("s", "")
+        assert difference.got == gvariant.Variant("s", UNIT)
+        assert [record.message for record in caplog.records] == [f"container {ID}: {difference}"]
+    finally:
+        await container.delete(force=True)
 
 
 async def test_seconds_become_microseconds(runtime: Runtime, rootfs: str) -> None:

@@ -36,6 +36,8 @@ class FakeUnit:
     active: str = "inactive"
     job: int = 0
     pids: list[int] = field(default_factory=list)
+    told: dict[str, Variant] = field(default_factory=dict)
+    """What it says of its properties."""
 
 
 class DBusError(Exception):
@@ -62,6 +64,8 @@ class FakeManager:
         """Properties that are not there."""
         self.refused: dict[str, str] = {}
         """Properties whose values are wrong, and what is said of them."""
+        self.altered: dict[str, Variant | None] = {}
+        """What it makes of properties; None: it drops them."""
         self.tells = True
         """Refusals name the property."""
         self.job_s = 0.0
@@ -156,6 +160,7 @@ class FakeManager:
             case "SetUnitProperties":
                 self._check(body[2])
                 self._unit(body[0]).properties |= {name: value.value for name, value in body[2]}
+                self._unit(body[0]).told |= {name: value for name, value in body[2]}  # noqa: C416 - lists
                 return "", []
             case "ResetFailedUnit":
                 if self._unit(body[0]).active == "failed":
@@ -177,6 +182,9 @@ class FakeManager:
                 raise DBusError("NoUnitForPID", "no unit")
             case "Get":
                 return "v", [self._get(message.path or "", body[1])]
+            case "GetAll":
+                told = self._unit(_unit_of(message.path or "")).told | self.altered
+                return "a{sv}", [{name: value for name, value in told.items() if value is not None}]
         raise DBusError("org.freedesktop.DBus.Error.UnknownMethod", f"{message.member}")
 
     def _unit(self, name: str) -> FakeUnit:
@@ -200,7 +208,8 @@ class FakeManager:
             raise DBusError("UnitExists", f"Unit {name} was already loaded or has a fragment file.")
         self.jobs += 1
         values = {key: value.value for key, value in properties}
-        self.units[name] = FakeUnit(values, "activating", self.jobs, list(values.get("PIDs", [])))
+        pids = list(values.get("PIDs", []))
+        self.units[name] = FakeUnit(values, "activating", self.jobs, pids, dict(properties))
         ends.append(("start", name, result))
         return f"{PATH}/job/{self.jobs}"
 
@@ -214,12 +223,16 @@ class FakeManager:
     def _get(self, path: str, name: str) -> Variant:
         if path == PATH:
             return Variant("s", {"Version": self.version, "ControlGroup": ""}[name])
-        unit = self._unit(bytes.fromhex(path.rpartition("/")[2]).decode())
+        unit = self._unit(_unit_of(path))
         values = {
             "ActiveState": Variant("s", unit.active),
             "Job": Variant("(uo)", [unit.job, f"{PATH}/job/{unit.job}" if unit.job else "/"]),
         }
         return values[name]
+
+
+def _unit_of(path: str) -> str:
+    return bytes.fromhex(path.rpartition("/")[2]).decode()
 
 
 class PeerServer:

@@ -70,6 +70,13 @@ def test_properties_are_given_as_values(bundle: Path) -> None:
         properties(bundle, systemd_properties={"TimeoutStopUSec": -1})
 
 
+async def test_only_systemd_has_properties_to_read_back(bundle: Path) -> None:
+    async with Runtime(root=bundle / "state", cgroups="none") as runtime:
+        with pytest.raises(UnsupportedError, match="systemd cgroup driver") as caught:
+            await runtime.create("aioc-test-verify", bundle, verify_properties=True)
+    assert caught.value.origin == "verify_properties"
+
+
 def test_an_untrusted_bundle_may_less(tmp_path: Path, bundle: Path) -> None:
     value = Spec.load(bundle).with_systemd_property("KillMode", "none")
     (bundle / "config.json").write_bytes(value.encode())

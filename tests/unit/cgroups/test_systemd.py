@@ -10,9 +10,10 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from dbus_fast import Variant
 from support.manager import BusServer, FakeManager, FakeUnit, PeerServer
 
-from aiocontainer import SystemdError, UnitExistsError, UnsupportedError
+from aiocontainer import SystemdError, UnitExistsError, UnsupportedError, gvariant
 from aiocontainer.cgroups import connection
 from aiocontainer.cgroups.bus import system_addresses, user_addresses
 from aiocontainer.cgroups.connection import Address
@@ -107,6 +108,78 @@ async def test_life_of_a_unit(tmp_path: Path, kind: str, loop_kind: str) -> None
         await unit.stop()
         assert not manager.units
         await unit.stop()  # gone already
+
+
+NAMED = "$.annotations['org.systemd.property.X']"
+ASKED = UnitPlan(
+    name=NAME,
+    slice="system.slice",
+    user=False,
+    properties=(
+        UnitProperty("Description", "s", "a test"),
+        UnitProperty("TimeoutStopUSec", "t", 0, NAMED),
+        UnitProperty("CollectMode", "s", "inactive-or-failed", NAMED),
+        UnitProperty("After", "as", ["a.service", "b.service"], NAMED),
+        UnitProperty("AllowedCPUs", "ay", b"\x03", NAMED),
+        UnitProperty("IODeviceWeight", "a(st)", [("/dev/sda", 7)], NAMED),
+        UnitProperty("Conditions", "a(sbbs)", [("ConditionPathExists", False, True, "/x")], NAMED),
+        UnitProperty("AddRef", "b", False, "systemd_properties.AddRef"),
+        UnitProperty("TasksMax", "t", 9, NAMED),
+    ),
+    resources=(UnitProperty("TasksMax", "t", 5, "$.linux.resources.pids.limit"),),
+)
+
+
+async def test_what_it_was_asked_for_is_read_back(tmp_path: Path) -> None:
+    manager = FakeManager()
+    manager.altered = {
+        "Description": Variant("s", "nobody has asked for it by name"),
+        "TimeoutStopUSec": Variant("t", 2**64 - 1),
+        "CollectMode": None,
+        "After": Variant("as", ["b.service", "system.slice", "a.service"]),
+        "AllowedCPUs": Variant("ay", b"\x03\0\0\0\0\0\0\0"),
+        "IODeviceWeight": Variant("a(st)", [["/dev/sda", 8], ["/dev/sdb", 7]]),
+        "Conditions": Variant("a(sbbsi)", [["ConditionPathExists", False, True, "/x", 1]]),
+        "AddRef": None,
+    }
+    async with served(tmp_path, manager) as ours:
+        unit = Unit(ours, ASKED)
+        await unit.start(PID)
+        found = {each.name: each for each in await unit.differences()}
+        assert found.keys() == {"TimeoutStopUSec", "CollectMode", "IODeviceWeight"}
+        times = found["TimeoutStopUSec"]
+        assert (times.asked, times.got) == (gvariant.Variant("t", 0), gvariant.Variant("t", 2**64 - 1))
+        assert str(times) == (
+            f"{NAMED}: TimeoutStopUSec was to be uint64 0, and the service manager has uint64 {2**64 - 1}"
+        )
+        assert found["CollectMode"].got is None
+        assert str(found["CollectMode"]).endswith("tells of no such property")
+        assert "('/dev/sda', uint64 8)" in str(found["IODeviceWeight"])
+        assert manager.count("GetAll") == 1
+
+        await unit.stop()
+        manager.altered = {}
+        unit = Unit(ours, PLAN)
+        await unit.start(PID)
+        assert await unit.differences() == ()
+        unit = Unit(ours, SLICE)
+        await unit.start(PID)
+        assert await unit.differences() == ()
+        assert manager.count("GetAll") == 2, "asked although nothing was to be compared"
+        await unit.stop()
+
+
+async def test_another_type_is_another_value(tmp_path: Path) -> None:
+    manager = FakeManager()
+    manager.altered = {"TimeoutStopUSec": Variant("s", "5")}
+    async with served(tmp_path, manager) as ours:
+        unit = Unit(ours, PLAN)
+        await unit.start(PID)
+        (difference,) = await unit.differences()
+        assert difference.got == gvariant.Variant("s", "5")
+        manager.faults["GetAll"] = ["refuse:org.freedesktop.DBus.Error.AccessDenied"]
+        with pytest.raises(SystemdError):
+            await unit.differences()
 
 
 @pytest.mark.may_block("hundreds of messages come at once, and both sides are here")

@@ -27,6 +27,7 @@ PURE = {
     ".._lazy",
     "..errors",
     "..gvariant",
+    "..gvariant.types",
     "..spec",
 }
 
