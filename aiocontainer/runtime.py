@@ -26,7 +26,7 @@ from .container.sweeping import Leftover, find_leftovers
 from .errors import ContainerError, NotFoundError, SpecError, StateCorruptError, UnsupportedError
 from .events import LIMIT, Created, Interest, Monitor, SeccompNotifications, threshold
 from .plan.compile import compile_plan
-from .plan.options import Options, PropertyPolicy
+from .plan.options import JobMode, Options, PropertyPolicy
 from .probe import has_systemd, probe
 from .spec.ids import check_id
 from .store import Store, default_root
@@ -63,6 +63,8 @@ class Runtime:
     containers made here end with the block, and with this process whatever ends it; "detached" ones
     live on.  *hook_environment* is for hooks outside the container that say nothing of an environment:
     that of this process, or none.  *criu* is the program that saves and restores.
+    Under systemd a start "fail"s where the unit has another job, or with *job_mode* "replace" cancels that
+    one; *lenient_paths* takes a ``cgroupsPath`` of ``prefix:name``, and ``name/a/b`` for processes below.
     Nothing is opened before it is needed.
     """
 
@@ -73,6 +75,8 @@ class Runtime:
         cgroups: CgroupChoice = "auto",
         lifetime: Lifetime = "owner",
         hook_environment: Literal["inherit", "clear"] = "inherit",
+        job_mode: JobMode = "fail",
+        lenient_paths: bool = False,
         criu: str = "criu",
     ) -> None:
         if cgroups not in get_args(CgroupChoice):
@@ -87,6 +91,10 @@ class Runtime:
         self._cgroups = cgroups
         if hook_environment not in ("inherit", "clear"):
             raise SpecError(f"{hook_environment!r} is no environment", origin="hook_environment")
+        if job_mode not in get_args(JobMode):
+            raise SpecError(f"{job_mode!r} is no mode of a job", origin="job_mode")
+        self._job_mode: JobMode = job_mode
+        self._lenient_paths = lenient_paths
         self._owned = lifetime == "owner"
         self._criu = criu
         self._hooks_inherit = hook_environment == "inherit"
@@ -263,6 +271,7 @@ class Runtime:
             console=terminal,
             cgroups=cgroups,
             cgroup_driver=self._driver,
+            lenient_paths=self._lenient_paths,
             systemd_properties=_property_texts(systemd_properties),
             property_policy=_checked_policy(property_policy),
             overlay=overlay,
@@ -561,6 +570,8 @@ class Runtime:
             cgroups=self._cgroups != "none",
             cgroup_driver=self._driver,
             delegated=self._cgroups == "delegated",
+            job_mode=self._job_mode,
+            lenient_paths=self._lenient_paths,
             owned=self._owned,
             hooks_inherit=self._hooks_inherit,
             criu=self._criu,

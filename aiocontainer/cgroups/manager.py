@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from dbus_fast import Message
 
+    from ..plan.options import JobMode
     from ..plan.unit import UnitProperty
     from .connection import Address, Connection
 
@@ -104,8 +105,16 @@ class Job:
 class Manager:
     """The service manager of the machine or of a user; safe to share between containers of one loop."""
 
-    def __init__(self, addresses: Sequence[Address], *, call_s: float = CALL_S, job_s: float = JOB_S) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        *,
+        call_s: float = CALL_S,
+        job_s: float = JOB_S,
+        job_mode: JobMode = "fail",
+    ) -> None:
         self.job_s = job_s
+        self._job_mode: JobMode = job_mode
         self._bus = Bus(
             addresses,
             on_open=self._introduce,
@@ -129,7 +138,7 @@ class Manager:
         """Queue the start of a new unit, and return the path of its job."""
         known = [each for each in properties if each.name not in self._missing]
         while True:
-            body: tuple[Any, ...] = (unit, "fail", await self._values(known), [])
+            body: tuple[Any, ...] = (unit, self._job_mode, await self._values(known), [])
             try:
                 reply = await self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", body, unit, again=False)
             except SystemdError as exc:

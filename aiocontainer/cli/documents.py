@@ -37,7 +37,8 @@ def plan(call: Invocation) -> int:
     from .drive import manager
 
     cgroups = "systemd" if call.options.systemd_cgroup else manager(call.program)
-    runtime = Runtime(root=call.program.root, cgroups=cgroups)
+    lenient = call.program.lenient_cgroups_path
+    runtime = Runtime(root=call.program.root, cgroups=cgroups, lenient_paths=lenient)
     print(runtime.plan(call.operands[0], property_policy=call.options.property_policy).listing())
     return 0
 

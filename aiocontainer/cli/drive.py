@@ -64,7 +64,13 @@ def drive(
 
 
 def _runtime(program: Namespace, lifetime: Literal["owner", "detached"]) -> Runtime:
-    return Runtime(root=program.root, cgroups=manager(program), lifetime=lifetime)
+    return Runtime(
+        root=program.root,
+        cgroups=manager(program),
+        lifetime=lifetime,
+        job_mode=program.systemd_job_mode,
+        lenient_paths=program.lenient_cgroups_path,
+    )
 
 
 def manager(program: Namespace) -> Literal["auto", "cgroupfs", "systemd", "none"]:

@@ -112,6 +112,17 @@ GLOBAL_OPTIONS = (
     ),
     Option(("--systemd-cgroup",), "short for --cgroup-manager systemd"),
     Option(
+        ("--systemd-job-mode",),
+        "what becomes of another job of a unit that is to be started: fail leaves it alone, one of",
+        value="MODE",
+        choices=("fail", "replace"),
+        default="fail",
+    ),
+    Option(
+        ("--lenient-cgroups-path",),
+        "with systemd, take a cgroupsPath of prefix:name, and name/a/b for processes in a/b below the unit",
+    ),
+    Option(
         ("--rootless",),
         "whether a container may go without a cgroup where rights to make one are missing; auto does",
         value="WHETHER",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..cgroups import Cgroup
     from ..criu.probing import Criu
     from ..plan.host import Host
-    from ..plan.options import CgroupDriver
+    from ..plan.options import CgroupDriver, JobMode
     from ..plan.plan import CgroupPlan
     from ..store import Identity, Store
 
@@ -51,12 +51,15 @@ class Environment:
         hooks_inherit: bool = True,
         cgroup_driver: CgroupDriver = "cgroupfs",
         delegated: bool = False,
+        job_mode: JobMode = "fail",
+        lenient_paths: bool = False,
         criu: str = "criu",
     ) -> None:
         """With *delegated*, cgroups are made in a scope that the service manager gives us once."""
         self.store = store
         self.cgroup_driver: CgroupDriver = cgroup_driver
-        self.managers: Managers = Managers()
+        self.managers: Managers = Managers(job_mode)
+        self.lenient_paths: bool = lenient_paths
         self._delegation = Delegation(self.managers) if delegated else None
         self._hooks_inherit = hooks_inherit
         self.cgroups = cgroups

@@ -383,6 +383,7 @@ class Setup:
             no_new_keyring=options.no_new_keyring,
             cgroups=self._environment.cgroups,
             cgroup_driver=self._environment.cgroup_driver,
+            lenient_paths=self._environment.lenient_paths,
             enter_cgroup=enter_cgroup,
             systemd_properties=options.systemd_properties,
             property_policy=options.property_policy,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..cgroups import Cgroup
     from ..cgroups.manager import Manager
     from ..cgroups.systemd import Unit
+    from ..plan.options import JobMode
     from ..store import CgroupRecord
 
 __all__ = ["Managers", "end_unit", "unit_record"]
@@ -24,7 +25,8 @@ class Managers:
     All on one event loop.  One connection for each manager and user: who changes his user gets another.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, job_mode: JobMode = "fail") -> None:
+        self._job_mode: JobMode = job_mode
         self._known: dict[tuple[bool, int], Manager] = {}
 
     def of(self, *, user: bool) -> Manager:
@@ -35,7 +37,7 @@ class Managers:
         euid = os.geteuid()
         if (user, euid) not in self._known:
             addresses = user_addresses(os.environ, euid) if user else system_addresses(privileged=euid == 0)
-            self._known[user, euid] = Manager(addresses)
+            self._known[user, euid] = Manager(addresses, job_mode=self._job_mode)
         return self._known[user, euid]
 
     def unit(self, plan: UnitPlan, *, started: bool = False) -> Unit:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..spec import SYSTEMD_SUBGROUP, at
 from .flags import namespace_words
 
 if TYPE_CHECKING:
@@ -105,8 +104,7 @@ def _unit(unit: UnitPlan) -> list[str]:
     start = [_line("   ", str(each), each.origin) for each in unit.properties]
     later = [_line("   ", str(each), each.origin) for each in unit.resources]
     if unit.subgroup:
-        origin = at("$.annotations", SYSTEMD_SUBGROUP)
-        start.append(_line("   ", f"its processes live in its cgroup {unit.subgroup}", origin))
+        start.append(f"    its processes live in its cgroup {unit.subgroup}")
     return [
         *_section(f"unit, made by {manager} service manager", [f"    {unit.name} in {unit.slice}", *start]),
         *_section("set once it has started", later),

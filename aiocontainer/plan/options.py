@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 
     from .plan import IdMaps
 
-__all__ = ["CgroupDriver", "ExecOptions", "Options", "PropertyPolicy"]
+__all__ = ["CgroupDriver", "ExecOptions", "JobMode", "Options", "PropertyPolicy"]
 
 CgroupDriver: TypeAlias = Literal["cgroupfs", "systemd"]
+
+JobMode: TypeAlias = Literal["fail", "replace"]
+"""What becomes of a job that a unit has already when it is to be started: the start fails, or the job is
+cancelled.  org.freedesktop.systemd1(5)."""
 
 PropertyPolicy: TypeAlias = Literal["careful", "untrusted", "any"]
 """Which annotations for a unit are taken: all but those that are dangerous; only those that are known
@@ -52,6 +56,8 @@ class Options(StdioOptions, frozen=True, kw_only=True):
     enter_cgroup: bool = False
     """cgroup2 is entered by the process, too, and not where it is born: whatever was there before us
     may have been killed once, and some kernels go on with that."""
+    lenient_paths: bool = False
+    """`cgroupsPath` may be ``prefix:name`` for a unit, too, and a name lead to cgroups below the unit's."""
     systemd_properties: tuple[tuple[str, str], ...] = ()
     """Of that unit: name and GVariant text each."""
     property_policy: PropertyPolicy = "careful"

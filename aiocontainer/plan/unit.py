@@ -37,6 +37,8 @@ _UNFIT: Final = pattern(r"[^A-Za-z0-9:_.-]")
 _ROOT: Final = "-.slice"
 _SUBGROUP: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*")
 _UNITS: Final = (".scope", ".slice", ".service")
+_MORE_FILES: Final = ("hugetlb.", "rdma.", "misc.", "dmem.", "irq.", "perf_event.", "debug.")
+"""What files of cgroup2 begin with besides `_CONTROLLERS`, which are those that systemd cares about."""
 
 # A directory named like one of these could be taken for a file of the kernel's.
 _CONTROLLERS: Final = (
@@ -80,7 +82,7 @@ class UnitPlan(Struct, frozen=True):
     resources: tuple[UnitProperty, ...] = ()
     """Set once it has started: they win over those given with its start."""
     subgroup: str = ""
-    """Name of the cgroup below the unit's in which its processes live; "": in the unit's own."""
+    """Path of the cgroup below the unit's in which its processes live; "": in the unit's own."""
 
 
 class UnitName(NamedTuple):
@@ -88,17 +90,27 @@ class UnitName(NamedTuple):
 
     name: str
     slice: str
+    below: str = ""
+    """Path of the cgroup below the unit's that is to have the processes."""
 
 
 def unit_name(path: str, options: Options, *, user: bool) -> UnitName:
     """Return unit and slice for a cgroups path of ``slice:prefix:name``, or for none.
 
-    A name that ends with ``.slice`` is a slice itself.  Raises SpecError.
+    A name that ends with ``.slice`` is a slice itself.  Lenient, ``prefix:name`` will do, and
+    ``name/a/b`` puts the processes into ``a/b`` below the unit's cgroup.  Raises SpecError.
     """
     fields = path.split(":") if path else ["", options.program_name, _escaped(options.id)]
+    if options.lenient_paths and len(fields) == _FIELDS - 1:
+        fields = ["", *fields]
     if len(fields) != _FIELDS or path.startswith("/"):
         raise SpecError(f"{path!r} is not slice:prefix:name, as the systemd driver wants it", origin=ORIGIN)
     slice, prefix, name = fields
+    below = ""
+    if options.lenient_paths and path:
+        name, slash, below = name.partition("/")
+        for each in below.split("/") if slash else ():
+            _check_below(each, ORIGIN)
     if not name:
         raise SpecError(f"{path!r} has no name", origin=ORIGIN)
     slice = slice or ("user.slice" if user else "system.slice")
@@ -108,7 +120,7 @@ def unit_name(path: str, options: Options, *, user: bool) -> UnitName:
     elif name != _ROOT:
         expanded_slice(name)
     _check_name(name)
-    return UnitName(name, slice)
+    return UnitName(name, slice, below)
 
 
 def _escaped(id: str) -> str:
@@ -175,25 +187,36 @@ def _manager_cgroup(host: Host, hierarchy: str) -> str:
     return host.user_manager_cgroup or f"/user.slice/user-{uid}.slice/user@{uid}.service"
 
 
-def unit_subgroup(annotations: Mapping[str, str], host: Host) -> str:
-    """Return the name of the cgroup below the unit's that is to have the processes; "" for none.  crun.1.
+def unit_subgroup(below: str, annotations: Mapping[str, str], host: Host) -> str:
+    """Return the path of the cgroup below the unit's that is to have the processes; "" for none.  crun.1.
+
+    It is *below*, which the cgroups path says, and the name that an annotation gives.
 
     An annotation may be an image's: so it is one component, which nobody can take for a file of the kernel's
     or for another unit.  Raises SpecError, and UnsupportedError with v1: what is delegated there is not safe.
     """
     name = annotations.get(SYSTEMD_SUBGROUP, "")
-    if not name:
-        return ""
-    origin = at("$.annotations", SYSTEMD_SUBGROUP)
-    if not _SUBGROUP.fullmatch(name) or len(name) > _MAX_NAME or _directory_name(name) != name:
+    origin = at("$.annotations", SYSTEMD_SUBGROUP) if name else ORIGIN
+    if name:
+        _check_below(name, origin)
+    path = "/".join(each for each in (below, name) if each)
+    if path and host.cgroup_mode is not CgroupMode.V2:
+        raise UnsupportedError("a cgroup below the unit's", needs="cgroup v2", origin=origin)
+    return path
+
+
+def _is_file(name: str) -> bool:
+    return _directory_name(name) != name or name.startswith(_MORE_FILES)
+
+
+def _check_below(name: str, origin: str) -> None:
+    """Refuse what is not the name of one cgroup, and nobody else's."""
+    if not _SUBGROUP.fullmatch(name) or len(name) > _MAX_NAME or _is_file(name):
         raise SpecError(
             f"{name!r} is not the name of a cgroup: of A-Z a-z 0-9 : _ . @ -, and no file's", origin=origin
         )
     if name.endswith(_UNITS):
         raise SpecError(f"{name!r} would look like another unit", origin=origin)
-    if host.cgroup_mode is not CgroupMode.V2:
-        raise UnsupportedError("a cgroup below the unit's", needs="cgroup v2", origin=origin)
-    return name
 
 
 def refuse_slice(unit: UnitName) -> None:

@@ -62,7 +62,7 @@ def with_unit(cgroup: CgroupPlan, spec: Spec, linux: Linux, host: Host, options:
         user=host.user_manager,
         properties=_overridden(base, asked, oom),
         resources=(*limits.properties, *device_properties(cgroup.devices, host)),
-        subgroup=unit_subgroup(spec.annotations, host),
+        subgroup=unit_subgroup(named.below, spec.annotations, host),
     )
     return Planned(
         replace(cgroup, paths=unit_paths(unit.name, slice, host), limits=limits.writes, unit=unit),

@@ -236,6 +236,20 @@ async def test_a_slice_and_a_name_of_ones_own(runtime: Runtime, rootfs: str) -> 
     systemctl("stop", "aioc-test.slice", "aioc.slice")
 
 
+async def test_a_lenient_path_leads_below_its_scope(snap: Leaks, tmp_path: Path, rootfs: str) -> None:
+    root = str(tmp_path / "state")
+    snap.watch(root)
+    asked = with_linux(spec(rootfs), cgroups_path="aioc:test-name/a/b")
+    scope = "/system.slice/aioc-test-name.scope"
+    async with Runtime(root=root, cgroups="systemd", job_mode="replace", lenient_paths=True) as runtime:
+        async with created(runtime, asked) as container:
+            assert read(f"/proc/{container.pid}/cgroup") == f"0::{scope}/a/b"
+            await container.start()
+            other = await container.exec(["sleep", "1000"])
+            assert read(f"/proc/{other.pid}/cgroup") == f"0::{scope}/a/b"
+        assert not os.path.exists(f"/sys/fs/cgroup{scope}")
+
+
 async def test_a_unit_of_somebody_else(runtime: Runtime, rootfs: str) -> None:
     with foreign_unit():
         with pytest.raises(UnitExistsError) as caught:

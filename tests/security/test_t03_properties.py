@@ -93,7 +93,17 @@ SUBGROUP = "run.oci.systemd.subgroup"
     [
         *("../..", "..", ".", "/", "/system.slice", "a/b", "a/../../b", "container/"),
         *(" ", "a b", "a\n0::/b"),
-        *("cgroup.procs", "memory.max", "tasks", "_a", "-a", "\u00e4", "a" * 256),
+        *(
+            "cgroup.procs",
+            "memory.max",
+            "hugetlb.2MB.max",
+            "misc.max",
+            "tasks",
+            "_a",
+            "-a",
+            "\u00e4",
+            "a" * 256,
+        ),
         *("sshd.service", "docker-0123.scope", "machine.slice"),
     ],
 )

@@ -70,6 +70,31 @@ def test_properties_are_given_as_values(bundle: Path) -> None:
         properties(bundle, systemd_properties={"TimeoutStopUSec": -1})
 
 
+def test_a_lenient_path_is_an_option(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    value = Spec.load(bundle)
+    assert value.linux is not None
+    value = replace(value, linux=replace(value.linux, cgroups_path="p:n/a"))
+    (bundle / "config.json").write_bytes(value.encode())
+
+    with pytest.raises(SpecError, match="slice:prefix:name"):
+        Runtime(cgroups="systemd").plan(bundle)
+    lenient = Runtime(cgroups="systemd", lenient_paths=True).plan(bundle).cgroup
+    assert lenient is not None
+    assert lenient.unit is not None
+    assert lenient.unit.subgroup == "a"
+    assert execute(["--systemd-cgroup", "--lenient-cgroups-path", "plan", str(bundle)]) == 0
+    assert "its processes live in its cgroup a" in capsys.readouterr().out
+
+
+def test_the_mode_of_a_job_is_one_of_two(bundle: Path) -> None:
+    with pytest.raises(SpecError, match="no mode of a job"):
+        Runtime(job_mode="isolate")  # type: ignore[arg-type]
+    made = Runtime(root=bundle, job_mode="replace")._open()
+    assert made.managers.of(user=False)._job_mode == "replace"
+    made.close()
+    assert execute(["--systemd-job-mode", "isolate", "list"]) == 1
+
+
 async def test_only_systemd_has_properties_to_read_back(bundle: Path) -> None:
     async with Runtime(root=bundle / "state", cgroups="none") as runtime:
         with pytest.raises(UnsupportedError, match="systemd cgroup driver") as caught:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from dbus_fast import Variant
@@ -19,6 +19,7 @@ from aiocontainer.cgroups.bus import system_addresses, user_addresses
 from aiocontainer.cgroups.connection import Address
 from aiocontainer.cgroups.manager import Manager
 from aiocontainer.cgroups.systemd import Unit
+from aiocontainer.plan.options import JobMode
 from aiocontainer.plan.unit import UnitPlan, UnitProperty
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ async def test_life_of_a_unit(tmp_path: Path, kind: str, loop_kind: str) -> None
         unit = Unit(ours, PLAN)
         assert not unit.is_ours
         await unit.start(PID)
+        assert manager.modes == ["fail"]
         there = manager.units[NAME]
         assert there.active == "active"
         _, body = next(call for call in manager.calls if call[0] == "StartTransientUnit")
@@ -108,6 +110,18 @@ async def test_life_of_a_unit(tmp_path: Path, kind: str, loop_kind: str) -> None
         await unit.stop()
         assert not manager.units
         await unit.stop()  # gone already
+
+
+@pytest.mark.parametrize("mode", get_args(JobMode))
+async def test_whether_a_job_may_be_cancelled_is_said(tmp_path: Path, mode: JobMode) -> None:
+    manager = FakeManager()
+    async with PeerServer(manager, tmp_path / "socket"):
+        ours = Manager([Address(str(tmp_path / "socket"), direct=True)], job_mode=mode)
+        unit = Unit(ours, PLAN)
+        await unit.start(PID)
+        await unit.stop()
+        await ours.close()
+    assert manager.modes == [mode]
 
 
 NAMED = "$.annotations['org.systemd.property.X']"

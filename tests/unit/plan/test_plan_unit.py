@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -246,8 +247,7 @@ def test_the_name_of_the_cgroup_for_its_processes() -> None:
 
     assert unit(plan).subgroup == "container"
     assert cgroup(plan).paths == cgroup(planned()).paths
-    (line,) = [line for line in plan.listing().splitlines() if SUBGROUP in line]
-    assert line.split()[:-1] == ["its", "processes", "live", "in", "its", "cgroup", "container"]
+    assert "    its processes live in its cgroup container" in plan.listing().splitlines()
     again = renamed(plan, spec(annotations={SUBGROUP: "container"}), SYSTEMD, options(id="other"))
     assert unit(again).subgroup == "container"
     for none in ({}, {SUBGROUP: ""}):
@@ -262,6 +262,49 @@ def test_such_a_cgroup_is_of_v2_alone() -> None:
     assert caught.value.origin == f'$.annotations["{SUBGROUP}"]'
     own = replace(rootless(), annotations={SUBGROUP: "container"})
     assert unit(planned(own, SYSTEMD_USER)).subgroup == "container"
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "slice", "below"),
+    [
+        ("p:n", "p-n.scope", "system.slice", ""),
+        (":n", "n.scope", "system.slice", ""),
+        ("p:n/a", "p-n.scope", "system.slice", "a"),
+        ("a.slice:p:n/a/b.c", "p-n.scope", "a.slice", "a/b.c"),
+        ("a.slice:p:n", "p-n.scope", "a.slice", ""),
+        ("", "aiocontainer-web.scope", "system.slice", ""),
+    ],
+)
+def test_lenient_paths(path: str, name: str, slice: str, below: str) -> None:
+    plan = planned(spec(cgroups_path=path), lenient_paths=True)
+
+    assert (unit(plan).name, unit(plan).slice, unit(plan).subgroup) == (name, slice, below)
+    assert cgroup(plan).paths[""] == f"/sys/fs/cgroup/{slice}/{name}"
+    if path.count(":") != 2 or below:
+        with pytest.raises(SpecError) if path else nullcontext():
+            planned(spec(cgroups_path=path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("n", "/p:n", "a:b:c:d", "p:", "p:/", "p:/a", "p:n/", "p:n//a", "p:n/../../x", "p:n/./a"),
+        *("p:n/cgroup.procs", "p:n/x.service", "a.slice:p:n/a b", "a.slice:p:n.slice/a", "a/b:p:n"),
+    ],
+)
+def test_lenient_is_not_lawless(path: str) -> None:
+    with pytest.raises((SpecError, UnsupportedError)) as caught:
+        planned(spec(cgroups_path=path), lenient_paths=True)
+    assert caught.value.origin == "$.linux.cgroupsPath"
+
+
+def test_a_path_and_an_annotation_lead_below() -> None:
+    value = spec(cgroups_path="p:n/a/b", annotations={SUBGROUP: "c"})
+
+    assert unit(planned(value, lenient_paths=True)).subgroup == "a/b/c"
+    with pytest.raises(UnsupportedError, match="needs cgroup v2") as caught:
+        planned(spec(cgroups_path="p:n/a"), SYSTEMD_V1, lenient_paths=True)
+    assert caught.value.origin == "$.linux.cgroupsPath"
 
 
 def test_hybrid_machines_have_it_in_the_unified_hierarchy_too() -> None:
