@@ -340,6 +340,13 @@ def processor_ticks() -> int:
     return int(fields[11]) + int(fields[12])
 
 
+async def ticks_of(seconds: float) -> int:
+    """Return what this process uses while it sleeps."""
+    before = processor_ticks()
+    await asyncio.sleep(seconds)
+    return processor_ticks() - before
+
+
 async def test_watching_costs_nothing_while_nothing_happens(runtime: Runtime, rootfs: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         containers = [
@@ -347,13 +354,12 @@ async def test_watching_costs_nothing_while_nothing_happens(runtime: Runtime, ro
         ]
         stream = await stack.enter_async_context(runtime.events())
         waiting = [asyncio.create_task(anext(stream)), *(asyncio.create_task(c.wait()) for c in containers)]
-        async with asyncio.timeout(60):
-            settled = -1
-            while processor_ticks() != settled:
-                settled = processor_ticks()
-                await asyncio.sleep(1)
-        await asyncio.sleep(3)
-        assert processor_ticks() - settled <= 1, "one tick may be charged to who sleeps"
+        # A busy machine charges a tick to who sleeps now and then; who looks every so often never rests.
+        await asyncio.sleep(1)
+        used: list[int] = []
+        while 0 not in used:
+            assert len(used) < 6, used
+            used.append(await ticks_of(3))
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting)
