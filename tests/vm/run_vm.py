@@ -110,12 +110,27 @@ def run(suite: str, command: str, package: Path | None, work: Path, timeout_s: f
     payload.fill(content, package or payload.wheel(work), PYTHON[suite])
     (content / "run").write_text(RUN.format(command=command))
     make_disk(work / "payload.img", size_mib(content), content)
-    make_disk(work / "results.img", 64)
-    try:
-        boot(image, work, timeout_s)
-    except subprocess.TimeoutExpired:
-        print(f"the machine did not end within {timeout_s:.0f} s", file=sys.stderr)
+    for again in (False, True):
+        (work / "results.img").unlink(missing_ok=True)
+        make_disk(work / "results.img", 64)
+        try:
+            boot(image, work, timeout_s)
+        except subprocess.TimeoutExpired:
+            print(f"the machine did not end within {timeout_s:.0f} s", file=sys.stderr)
+        if again or not was_patched_badly(work):
+            break
+        print("the emulator ran code while its kernel patched it: once more", file=sys.stderr)
     return read_results(work)
+
+
+def was_patched_badly(work: Path) -> bool:
+    """Whether the kernel died of a breakpoint that it had set itself.
+
+    It patches its own code where a feature is used for the first time, as with the first quota of CPU time;
+    once in many boots the other emulated processor sees that half done.
+    """
+    log = work / "serial.log"
+    return log.exists() and "Oops: int3" in log.read_text(errors="replace")
 
 
 def pytest_command(arguments: list[str], suite: str) -> str:
