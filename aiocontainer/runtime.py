@@ -140,6 +140,7 @@ class Runtime:
         listen_fd_names: Sequence[str] = (),
         no_pivot: bool = False,
         no_new_keyring: bool = False,
+        notify_socket: bool = False,
         systemd_properties: Mapping[str, object] | None = None,
         property_policy: PropertyPolicy = "careful",
         verify_properties: bool = False,
@@ -161,6 +162,8 @@ class Runtime:
         log and in `Container.property_differences`.
         With *seccomp_listener* this application answers, by `Container.seccomp_notifications`, for system
         calls with SCMP_ACT_NOTIFY.
+        With *notify_socket* its program finds a socket for sd_notify(3) at $NOTIFY_SOCKET, to which
+        `Container.readiness` listens.
         Without *reap* the status of its init is left to whoever inherits it when this program ends.
         Raises `SpecError` or `UnsupportedError` before anything is touched, `ExistsError` for an id in
         use, `BootstrapError` where a step fails, `HookError` where a hook does.  On any failure or
@@ -177,6 +180,7 @@ class Runtime:
                 listen_fd_names=tuple(listen_fd_names),
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
+                notify_socket=notify_socket,
                 systemd_properties=_property_texts(systemd_properties),
                 property_policy=_checked_policy(property_policy),
                 verify_properties=self._can_verify(verify_properties),

@@ -1,4 +1,4 @@
-"""Descriptors that the caller left open for the container: --preserve-fds and socket activation."""
+"""What the caller, or a service manager, left to us for the container: descriptors and NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["listen_fd_names", "listen_fds", "missing_descriptor"]
+__all__ = ["listen_fd_names", "listen_fds", "missing_descriptor", "notify_address"]
 
 FIRST = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
 
@@ -35,3 +35,12 @@ def missing_descriptor(preserve_fds: int) -> int | None:
         except OSError:
             return fd
     return None
+
+
+def notify_address(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return where the service manager wants to be told of readiness, if there is one.  sd_notify(3).
+
+    Of another kind than a path, or a name behind "@", is none that could be reached from here.
+    """
+    address = environment.get("NOTIFY_SOCKET", "")
+    return address if address[:1] in ("/", "@") and len(address) > 1 else None

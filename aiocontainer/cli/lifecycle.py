@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiocontainer.glance import Glance, Unusual
 
+from .descriptors import notify_address
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,9 +19,20 @@ __all__ = ["delete", "kill", "pause", "resume", "start"]
 
 def start(call: Invocation) -> int:
     """Run the program of a created container."""
+    address = notify_address()
+    if address is not None:
+        return _start_and_tell(call, address)
     if not _at_once(call, Glance.start):
         _at_length(call, lambda container: container.start())
     return 0
+
+
+def _start_and_tell(call: Invocation, address: str) -> int:
+    """Start it, and wait until the service manager has been told that it is ready."""
+    from .loop import asyncio  # noqa: F401 - first, so that the next import is quick
+    from .notify import start_and_tell
+
+    return _at_length(call, lambda container: start_and_tell(container, address))
 
 
 def kill(call: Invocation) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from .loop import asyncio  # isort: split
+
 from .arguments import UsageError
-from .descriptors import listen_fd_names, listen_fds
+from .descriptors import listen_fd_names, listen_fds, notify_address
 from .drive import drive, manager
 from .foreground import catch_signals, stand_in
 from .handover import send_pidfd, write_pid_file
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from aiocontainer import Command, Container, Runtime, Spec
 
     from .arguments import Invocation, Namespace
@@ -157,6 +162,7 @@ async def _create(
         listen_fd_names=listen_fd_names(),
         no_pivot=options.no_pivot,
         no_new_keyring=options.no_new_keyring,
+        notify_socket=notify_address() is not None,
         reap=reap,
         property_policy=options.property_policy,
         verify_properties=options.verify_properties,
@@ -182,18 +188,52 @@ async def _run(container: Container, options: Namespace) -> int:
     try:
         await _hand_over(container, options, detached=options.detach)
         if options.detach:
-            await container.start()
+            await _start(container)
             keep = True
             return 0
         signals = catch_signals(terminal=container.console is not None)
         if not options.no_subreaper:
             await adopt_its_orphans(container)
-        await container.start()
-        keep = options.keep
-        return await stand_in(signals, container.wait, container.kill, container.console)
+        async with _starting(container):
+            keep = options.keep
+            return await stand_in(signals, container.wait, container.kill, container.console)
     finally:
         if not keep:
             await container.delete(force=True)
+
+
+async def _start(container: Container) -> None:
+    """Start it, and with a service manager wait until that knows that it is ready."""
+    address = notify_address()
+    if address is None:
+        await container.start()
+        return
+    from .notify import start_and_tell  # only those who use it pay for it
+
+    await start_and_tell(container, address)
+
+
+@contextlib.asynccontextmanager
+async def _starting(container: Container) -> AsyncIterator[None]:
+    """Start it; what it says of its readiness is passed on for the length of the block.
+
+    We stay the main process, whose exit status the service manager sees.
+    """
+    address = notify_address()
+    if address is None:
+        await container.start()
+        yield
+        return
+    from .notify import listening
+
+    async with listening(container, address) as pass_on:
+        await container.start()
+        passing = asyncio.ensure_future(pass_on(os.getpid()))
+        try:
+            yield
+        finally:
+            passing.cancel()
+            await asyncio.wait([passing])
 
 
 async def adopt_its_orphans(container: Container) -> None:

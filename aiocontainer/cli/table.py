@@ -249,7 +249,9 @@ COMMANDS = (
             "privileges. The exit status is that of the program, or 128 and the number of the signal "
             "that ended it. --env, --cwd, --user, --tty, --hostname, --rootfs and the limits need COMMAND; "
             "--bundle refuses it. With --image they hold for a container of the image: "
-            "ARGs take the place of the image's own, after its entry point, and an ID needs '--' behind it."
+            "ARGs take the place of the image's own, after its entry point, and an ID needs '--' behind it. "
+            "With $NOTIFY_SOCKET the container has a socket of its own, whose READY=1 is passed on; --detach "
+            "waits for it."
         ),
         ends_options=True,
     ),
@@ -261,7 +263,18 @@ COMMANDS = (
         (1, 1),
         CREATE_OPTIONS,
     ),
-    Command("start", "lifecycle:start", "ID", "run the program of a created container", (1, 1), (HELP,)),
+    Command(
+        "start",
+        "lifecycle:start",
+        "ID",
+        "run the program of a created container",
+        (1, 1),
+        (HELP,),
+        description=(
+            "With $NOTIFY_SOCKET here and at create, this waits until the program has said READY=1 at the "
+            "$NOTIFY_SOCKET of its own, or has ended, and tells the service manager."
+        ),
+    ),
     Command(
         "exec",
         "exec:exec_",

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ..store import Lock, State
     from .deadline import Deadline
     from .environment import Environment
+    from .readiness import Readiness
     from .stats import Stats
     from .stdio import Redirect
 
@@ -107,6 +108,28 @@ class Container(Observed):
             await self._start_with_hooks()
         else:
             await finish(self._start)
+
+    async def readiness(self) -> Readiness | None:
+        """Listen for its program to say by sd_notify(3) that it is ready: call it before `start`.
+
+        What is returned has to be closed, by ``with``; its `wait` tells.  None unless the container was
+        created with *notify_socket*.  `NotRunningError` once it has stopped.
+        """
+        from .readiness import Readiness  # only those who use it pay for it
+
+        require(await self.status(), "start", id=self.id)
+        assert self._process is not None
+        pidfd = self._process.duplicate()
+        store = self._environment.store
+        try:
+            notify = await in_thread(lambda: store.bind_notify(self.id), undo=_close)
+        except BaseException:
+            pidfd.close()
+            raise
+        if notify is None:
+            pidfd.close()
+            return None
+        return Readiness(notify, pidfd, lambda: store.unlink_notify(self.id))
 
     async def exec(
         self,
@@ -578,6 +601,11 @@ class Container(Observed):
 
             text = "container %s: network device %s was moved in as %s, and is not moved back"
             getLogger("aiocontainer").warning(text, self.id, host, name)
+
+
+def _close(notify: socket.socket | None) -> None:
+    if notify is not None:
+        notify.close()
 
 
 def _pairs(env: Mapping[str, str] | Sequence[str] | None) -> tuple[str, ...]:

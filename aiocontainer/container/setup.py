@@ -75,6 +75,8 @@ class CreateOptions(Struct, frozen=True, kw_only=True):
     listen_fd_names: tuple[str, ...] = ()
     no_pivot: bool = False
     no_new_keyring: bool = False
+    notify_socket: bool = False
+    """Give it a socket of its own to say there that it is ready."""
     systemd_properties: tuple[tuple[str, str], ...] = ()
     property_policy: PropertyPolicy = "careful"
     verify_properties: bool = False
@@ -223,6 +225,10 @@ class Setup:
     def _load(self) -> bool:
         """Read the source; whether it is to lie under a throw-away layer."""
         self._spec, self._bundle, overlay = load_source(self._source, self._environment.host)
+        if self._options.notify_socket:
+            from .readiness import with_notify_socket  # only those who use it pay for it
+
+            self._spec = with_notify_socket(self._spec, *self._environment.store.notify_place(self._id))
         return overlay
 
     def _reserve(self, *, overlay: bool) -> None:
@@ -244,6 +250,8 @@ class Setup:
             network=self._network(),
         )
         self._lock = self._environment.store.create(self._id, record.encode())
+        if self._options.notify_socket:
+            self._environment.store.make_notify(self._id)
         self._cgroup = cgroup
         if self._unit is None:
             cgroup.create()

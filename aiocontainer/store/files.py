@@ -142,6 +142,6 @@ def unlink_entry(name: str, dirfd: int) -> None:
     except FileNotFoundError:
         pass
     except IsADirectoryError:
-        import shutil  # nothing of ours is a directory
+        import shutil  # hardly anything of ours is a directory
 
         shutil.rmtree(name, ignore_errors=True, dir_fd=dirfd)

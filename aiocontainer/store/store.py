@@ -2,7 +2,8 @@
 
 ``<root>/<id>/`` is 0700 and holds ``record.json`` (what will be made, written before any of it is),
 ``config.json`` (the specification as it was at create), ``state.json`` (written anew at each change)
-and, until start, ``gate``.  Names that begin with a dot are ours and never an id: ``.creating-*`` is
+and, until start, ``gate``; ``notify/`` is shown to the container, with a socket in it
+while somebody listens.  Names that begin with a dot are ours and never an id: ``.creating-*`` is
 a directory being filled, ``.deleting-*`` one being emptied.
 
 All calls block, briefly, and are made for one hop to a thread.  Everything is reached from one
@@ -50,6 +51,8 @@ _RECORD: Final = "record.json"
 _STATE: Final = "state.json"
 _CONFIG: Final = "config.json"
 _GATE: Final = "gate"
+_NOTIFY: Final = "notify"
+_NOTIFY_SOCKET: Final = "notify.sock"
 _CREATING: Final = ".creating-"
 _DELETING: Final = ".deleting-"
 
@@ -424,6 +427,54 @@ class Store(Closing):
         """Close the gate for good: it is started.  No error when there is none."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{id}/{_GATE}", dir_fd=self._fd)
+
+    # The socket for sd_notify(3) ---------------------------------------------------------------------
+
+    def notify_place(self, id: str) -> tuple[str, str]:
+        """Return the directory that the container is shown, and the name of the socket in it."""
+        return f"{self.path}/{check_id(id)}/{_NOTIFY}", _NOTIFY_SOCKET
+
+    @_on_container
+    def make_notify(self, id: str) -> None:
+        """Make the directory, which is for everybody in the container.  Needs the lock."""
+        with closing(self._open(id)) as fd:
+            os.mkdir(_NOTIFY, 0o755, dir_fd=fd)
+            os.chmod(_NOTIFY, 0o755, dir_fd=fd)  # whatever the umask took
+
+    @_on_container
+    def bind_notify(self, id: str) -> socket.socket | None:
+        """Listen there, not blocking; None for a container that was created without such a directory."""
+        with closing(self._open(id)) as above:
+            try:
+                fd = os.open(_NOTIFY, DIRECTORY, dir_fd=above)
+            except FileNotFoundError:
+                return None
+            with closing(fd):
+                return _bound_for_all(fd, _NOTIFY_SOCKET)
+
+    @_on_container
+    def unlink_notify(self, id: str) -> None:
+        """Remove the socket's name.  No error when there is none, or no container."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{id}/{_NOTIFY}/{_NOTIFY_SOCKET}", dir_fd=self._fd)
+
+
+def _bound_for_all(dirfd: int, name: str) -> socket.socket:
+    """Make a socket for messages that anybody may send who sees the directory."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=dirfd)
+        made.bind(f"/proc/self/fd/{dirfd}/{name}")
+        # By a descriptor that is no link's, whoever may have got at the directory.
+        with closing(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dirfd)) as fd:
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+            os.chmod(f"/proc/self/fd/{fd}", 0o777)  # whatever the umask is
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _is_id(name: str) -> bool:

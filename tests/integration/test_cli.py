@@ -605,6 +605,102 @@ def test_sockets_of_the_service_manager(cli: Cli) -> None:
     assert done.stdout.split() == ["1", "1", "web", "1"]
 
 
+# Readiness ----------------------------------------------------------------------------------------------
+
+SAYS = (
+    "use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die; my $to = sockaddr_un($ENV{NOTIFY_SOCKET});"
+    "for (@ARGV) { s/,/\\n/g; send(S, $_, 0, $to) or die $!; } exec 'sleep', '1000';"
+)
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
+    """Socket of a service manager, and the environment of its services."""
+    path = str(tmp_path / "manager")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
+        ours.bind(path)
+        ours.settimeout(TIMEOUT_S)
+        yield ours, {**os.environ, "NOTIFY_SOCKET": path}
+
+
+def told(manager: socket.socket) -> list[str]:
+    """Read what a manager is told at readiness, and answer the barrier."""
+    messages = [manager.recv(4096).decode() for _ in range(2)]
+    barrier, fds, _, _ = socket.recv_fds(manager, 4096, 2)
+    for fd in fds:
+        os.close(fd)
+    assert len(fds) == 1
+    return [*messages, barrier.decode()]
+
+
+Manager = tuple[socket.socket, dict[str, str]]
+
+
+def test_readiness_is_passed_on(cli: Cli, bundle: Callable[..., str], manager: Manager) -> None:
+    """And nothing else of what the container says; `start` returns when the manager has read it."""
+    ours, env = manager
+    lies = ["STATUS=x,MAINPID=1", "READY=0", "READY=10", "BARRIER=1", "STATUS=up,READY=1,MAINPID=1"]
+    path = bundle("perl", "-e", SAYS, "--", *lies)
+    cli.succeed("create", "-b", path, "aioc-test-r", stdout=None, stderr=None, env=env)
+    pid = cli.state("aioc-test-r")["pid"]
+    ours.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        ours.recv(1)
+    ours.settimeout(TIMEOUT_S)
+    starting = cli.popen("start", "aioc-test-r", env=env)
+    assert told(ours) == ["READY=1\n", f"MAINPID={pid}\n", "BARRIER=1"]
+    assert starting.wait(TIMEOUT_S) == 0
+    assert os.listdir(cli.root / "aioc-test-r" / "notify") == []
+    cli.succeed("delete", "-f", "aioc-test-r")
+    ours.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        ours.recv(1)
+
+
+def test_readiness_of_a_user_of_its_own(cli: Cli, bundle: Callable[..., str], manager: Manager) -> None:
+    """The directory is open to users of the container, and to nobody for writing."""
+    ours, env = manager
+    script = f"touch /run/notify/x 2>/dev/null && exit 1; exec perl -e {shlex.quote(SAYS)} READY=1"
+    path = bundle("sh", "-c", script, process={"user": {"uid": 1000, "gid": 1000}})
+    running = cli.popen("run", "-d", "-b", path, "aioc-test-r", env=env)
+    ready, main, _ = told(ours)
+    assert running.wait(TIMEOUT_S) == 0
+    assert (ready, main) == ("READY=1\n", f"MAINPID={cli.state('aioc-test-r')['pid']}\n")
+    cli.succeed("delete", "-f", "aioc-test-r")
+
+
+def test_readiness_in_the_foreground(cli: Cli, bundle: Callable[..., str], manager: Manager) -> None:
+    """We stay the main process, and what comes later holds the program up as little as what came before."""
+    ours, env = manager
+    script = f"perl -e {shlex.quote(SAYS.replace('1000', '0'))} READY=1 && exit 7"
+    running = cli.popen("run", "-b", bundle("sh", "-c", script), "aioc-test-r", env=env)
+    assert told(ours) == ["READY=1\n", f"MAINPID={running.pid}\n", "BARRIER=1"]
+    assert running.wait(TIMEOUT_S) == 7
+
+
+def test_who_ends_without_being_ready(cli: Cli, bundle: Callable[..., str], manager: Manager) -> None:
+    ours, env = manager
+    path = bundle("true")
+    cli.succeed("run", "-d", "-b", path, "aioc-test-r", stdout=None, stderr=None, env=env)
+    assert cli.state("aioc-test-r")["status"] == "stopped"
+    cli.succeed("delete", "aioc-test-r")
+    ours.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        ours.recv(1)
+
+
+def test_no_manager_answers(cli: Cli, bundle: Callable[..., str], tmp_path: Path) -> None:
+    """What runs goes on running, and it is said what was not."""
+    env = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "none")}
+    path = bundle("perl", "-e", SAYS, "--", "READY=1")
+    log = tmp_path / "stderr"
+    with open(log, "w") as file:
+        cli.succeed("run", "-d", "-b", path, "aioc-test-r", stdout=None, stderr=file, env=env)
+    assert "NOTIFY_SOCKET" in log.read_text()
+    assert cli.state("aioc-test-r")["status"] == "running"
+    cli.succeed("delete", "-f", "aioc-test-r")
+
+
 def test_pidfd_socket(cli: Cli, bundle: Callable[..., str], tmp_path: Path) -> None:
     path = str(tmp_path / "pidfd")
     with receiver(path) as take:
