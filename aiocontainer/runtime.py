@@ -131,6 +131,7 @@ class Runtime:
         id: str | None,
         source: Source,
         *,
+        config: str | None = None,
         stdin: Redirect = None,
         stdout: Redirect = None,
         stderr: Redirect = None,
@@ -154,7 +155,8 @@ class Runtime:
         With *start* its program runs already: sooner than by `Container.start`, where no hook has a say.
 
         *source* is a bundle directory, a `Spec`, the bytes of a ``config.json``, or a `Command`; it is read
-        once.  *callbacks* are awaited where hooks run.
+        once.  *config* names a bundle's file, where it is not ``config.json``.
+        *callbacks* are awaited where hooks run.
         *systemd_properties* are for the container's unit, in values of Python or `gvariant.Variant`; they win
         over annotations, of which *property_policy* takes all but dangerous ones ("careful"), only safe ones,
         where the bundle is "untrusted", or "any".
@@ -173,6 +175,7 @@ class Runtime:
             id,
             source,
             CreateOptions(
+                config=config,
                 redirects=Redirects(stdin, stdout, stderr),
                 console_socket=console_socket,
                 preserve_fds=preserve_fds,

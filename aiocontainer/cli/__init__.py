@@ -77,11 +77,14 @@ def _run(call: Invocation) -> int:
     """Run the command; whatever it raises becomes one line and a status."""
     assert call.command is not None
     missing = missing_descriptor(getattr(call.options, "preserve_fds", 0))  # before a file of ours takes it
+    if call.program.debug:
+        call.program.log_level = "debug"
     try:
-        report = Report(call.program.log, call.program.log_format)
+        report = Report(call.program.log, call.program.log_format, call.program.log_level)
     except OSError as exc:
         Report().error(f"--log: {exc}")
         return FAILURE
+    call.program.report = report  # for what is no failure
     try:
         if missing is not None:
             raise UsageError(f"descriptor {missing}, which is to be passed on, is not open")
@@ -93,7 +96,7 @@ def _run(call: Invocation) -> int:
         return 128 + _SIGINT
     except Exception as exc:  # noqa: BLE001 - the border of the program: nothing is above us
         report.error(_sentence(exc))
-        if call.program.debug:
+        if call.program.log_level == "debug":
             import traceback
 
             traceback.print_exc()

@@ -34,6 +34,10 @@ class Namespace:
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
 
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
 
 class Invocation:
     """A command line, understood; `command` is None where only global options were given."""

@@ -21,7 +21,7 @@ def spec(call: Invocation) -> int:
     data = encode_pretty(
         rootless(document, os.geteuid(), os.getegid()) if call.options.rootless else document
     )
-    path = os.path.join(call.options.bundle or "", "config.json")
+    path = os.path.join(call.options.bundle or "", call.options.config or "config.json")
     try:
         with open(path, "xb") as file:
             file.write(data)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 from typing import TYPE_CHECKING, Literal
 
 from .loop import asyncio  # isort: split
 
+import logging
+
 from aiocontainer import Runtime
 
 from .signals import catch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from .arguments import Namespace
 
@@ -56,11 +59,40 @@ def drive(
             return await work(runtime)
 
     try:
-        return asyncio.run(supervised())
+        with _told(program):
+            return asyncio.run(supervised())
     except asyncio.CancelledError:
         if not caught:
             raise
         return 128 + caught[0]
+
+
+class _Teller(logging.Handler):
+    """Hands on what the library says in its log."""
+
+    def __init__(self, tell: Callable[[str, str], object]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        levels = ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.NOTSET, "debug"))
+        self._tell(next(name for least, name in levels if record.levelno >= least), record.getMessage())
+
+
+@contextlib.contextmanager
+def _told(program: Namespace) -> Iterator[None]:
+    """Report what the library says meanwhile."""
+    teller = _Teller(program.report.tell)
+    log = logging.getLogger("aiocontainer")
+    before = log.level
+    log.addHandler(teller)
+    if program.log_level == "debug":
+        log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.removeHandler(teller)
+        log.setLevel(before)
 
 
 def _runtime(program: Namespace, lifetime: Literal["owner", "detached"]) -> Runtime:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+from aiocontainer.errors import ContainerError, NotFoundError
 from aiocontainer.glance import Glance, Unusual
 
+from .arguments import UsageError
 from .descriptors import notify_address
 
 TYPE_CHECKING = False
@@ -38,6 +42,8 @@ def _start_and_tell(call: Invocation, address: str) -> int:
 def kill(call: Invocation) -> int:
     """Send a signal."""
     name = (*call.operands, "TERM")[1]
+    if call.options.regex:
+        return _at_all(call, _killing(name, all=call.options.all))
     number = _usual_signal(name)
     if call.options.all or number is None or not _at_once(call, lambda glance: glance.kill(number)):
         _at_length(call, lambda container: container.kill(name, all=call.options.all))
@@ -57,6 +63,8 @@ def resume(call: Invocation) -> int:
 def delete(call: Invocation) -> int:
     """Remove a container; with --force it may run, be damaged, or be gone."""
     id, force = call.operands[0], call.options.force
+    if call.options.regex:
+        return _at_all(call, lambda runtime, name: runtime.delete(name, force=force))
 
     async def work(runtime: Runtime) -> int:
         await runtime.delete(id, force=force)
@@ -88,6 +96,47 @@ def _at_length(call: Invocation, step: Callable[[Container], Awaitable[object]])
 
     async def work(runtime: Runtime) -> int:
         await step(await runtime.load(call.operands[0]))
+        return 0
+
+    return drive(call.program, work)
+
+
+def _killing(name: str, *, all: bool) -> Callable[[Runtime, str], Awaitable[object]]:
+    async def kill_one(runtime: Runtime, id: str) -> None:
+        from aiocontainer import NotRunningError
+
+        container = await runtime.load(id)
+        try:
+            await container.kill(name, all=all)
+        except NotRunningError:
+            return  # as well
+
+    return kill_one
+
+
+def _at_all(call: Invocation, step: Callable[[Runtime, str], Awaitable[object]]) -> int:
+    """Take the step with all containers that are meant; one that fails keeps none of the others from it."""
+    import re
+
+    from .drive import drive
+
+    try:
+        pattern = re.compile(call.operands[0])
+    except re.error as exc:
+        raise UsageError(f"{call.operands[0]!r} is no regular expression: {exc}") from None
+
+    async def work(runtime: Runtime) -> int:
+        failures = []
+        for id in sorted(name for name in os.listdir(runtime.root) if name[0] != "."):
+            if pattern.search(id):
+                try:
+                    await step(runtime, id)
+                except NotFoundError:  # gone meanwhile
+                    continue
+                except ContainerError as exc:
+                    failures.append(str(exc))
+        if failures:
+            raise UsageError("; ".join(failures))
         return 0
 
     return drive(call.program, work)

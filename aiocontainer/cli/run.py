@@ -74,14 +74,15 @@ def _what(call: Invocation) -> tuple[str | None, str | Command]:
     args = call.operands[call.separator :]
     if not args:
         raise UsageError("give a command after '--'")
-    if call.options.bundle:
-        raise UsageError("--bundle has a command of its own: leave out '--'")
+    for name in ("bundle", "config"):
+        if getattr(call.options, name):
+            raise UsageError(f"--{name} has a command of its own: leave out '--'")
     return call.operands[0] if call.separator else None, _command(args, call.options)
 
 
 def _of_image(call: Invocation) -> tuple[str | None, list[str]]:
     """Return the id, and what takes the place of the image's own arguments."""
-    for name in ("bundle", "rootfs"):
+    for name in ("bundle", "config", "rootfs"):
         if getattr(call.options, name):
             raise UsageError(f"--image is a root of its own: leave out --{name}")
     if call.separator is None:
@@ -156,6 +157,7 @@ async def _create(
     container = await runtime.create(
         id,
         source,
+        config=options.config,
         console_socket=options.console_socket,
         preserve_fds=options.preserve_fds,
         listen_fds=listen_fds(),

@@ -90,13 +90,24 @@ class Command:
 
 GLOBAL_OPTIONS = (
     Option(("--debug",), "show where in the program an error was raised"),
-    Option(("--log",), "append messages to this file too", value="FILE"),
+    Option(
+        ("--log",),
+        "append messages to this file too; or journald:NAME, or syslog:NAME, send them there by this name",
+        value="FILE",
+    ),
     Option(
         ("--log-format",),
         "format of that file, one of",
         value="FORMAT",
         choices=("text", "json"),
         default="text",
+    ),
+    Option(
+        ("--log-level",),
+        "the least that is told: debug adds what --debug does; one of",
+        value="LEVEL",
+        choices=("error", "warning", "debug"),
+        default="warning",
     ),
     Option(
         ("--root",),
@@ -135,6 +146,8 @@ GLOBAL_OPTIONS = (
 
 HELP = Option(("--help", "-h"), "show this help")
 BUNDLE = Option(("--bundle", "-b"), "directory of config.json (default: the current one)", value="DIR")
+CONFIG = Option(("--config", "-f"), "file of the bundle that is used instead of config.json", value="FILE")
+REGEX = Option(("--regex", "-r"), "ID is a regular expression: all containers whose ids it is found in")
 CONSOLE_SOCKET = Option(
     ("--console-socket",), "AF_UNIX socket that receives the master of the terminal", value="PATH"
 )
@@ -180,6 +193,7 @@ VERIFY_PROPERTIES = Option(
 
 CREATE_OPTIONS = (
     BUNDLE,
+    CONFIG,
     CONSOLE_SOCKET,
     PIDFD_SOCKET,
     PID_FILE,
@@ -321,8 +335,11 @@ COMMANDS = (
         "[OPTIONS] ID [SIGNAL]",
         "send a signal to the container's first process",
         (1, 2),
-        (Option(("--all", "-a"), "send it to every process of the container"), HELP),
-        description="SIGNAL is a name with or without SIG, RTMIN+n, RTMAX-n, or a number; TERM if not given.",
+        (Option(("--all", "-a"), "send it to every process of the container"), REGEX, HELP),
+        description=(
+            "SIGNAL is a name with or without SIG, RTMIN+n, RTMAX-n, or a number; TERM if not given. "
+            "With --regex those that have stopped are left out."
+        ),
     ),
     Command("pause", "lifecycle:pause", "ID", "stop all processes where they are", (1, 1), (HELP,)),
     Command("resume", "lifecycle:resume", "ID", "let a paused container go on", (1, 1), (HELP,)),
@@ -459,7 +476,7 @@ COMMANDS = (
         "[OPTIONS] ID",
         "remove a stopped container",
         (1, 1),
-        (Option(("--force", "-f"), "kill it first; it need not exist"), HELP),
+        (Option(("--force", "-f"), "kill it first; it need not exist"), REGEX, HELP),
     ),
     Command(
         "prune",
@@ -499,7 +516,12 @@ COMMANDS = (
         "[OPTIONS]",
         "write a default config.json",
         (0, 0),
-        (BUNDLE, Option(("--rootless",), "for a user without privileges"), HELP),
+        (
+            BUNDLE,
+            Option(("--config", "-f"), "file of the bundle to write instead of config.json", value="FILE"),
+            Option(("--rootless",), "for a user without privileges"),
+            HELP,
+        ),
     ),
     Command(
         "plan",

@@ -73,6 +73,8 @@ class CreateOptions(Struct, frozen=True, kw_only=True):
     preserve_fds: int = 0
     listen_fds: int = 0
     listen_fd_names: tuple[str, ...] = ()
+    config: str | None = None
+    """File instead of the bundle's config.json."""
     no_pivot: bool = False
     no_new_keyring: bool = False
     notify_socket: bool = False
@@ -224,7 +226,8 @@ class Setup:
 
     def _load(self) -> bool:
         """Read the source; whether it is to lie under a throw-away layer."""
-        self._spec, self._bundle, overlay = load_source(self._source, self._environment.host)
+        config = self._options.config
+        self._spec, self._bundle, overlay = load_source(self._source, self._environment.host, config=config)
         if self._options.notify_socket:
             from .readiness import with_notify_socket  # only those who use it pay for it
 

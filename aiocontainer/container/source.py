@@ -62,8 +62,10 @@ class Loaded(NamedTuple):
     """Its root is to be a throw-away layer over `root.path`."""
 
 
-def load_source(source: Source, host: Host) -> Loaded:
-    """Read a source, a file of it only once; `SpecError`."""
+def load_source(source: Source, host: Host, *, config: str | None = None) -> Loaded:
+    """Read a source, a file of it only once; `SpecError`.  *config* is the file of a bundle."""
+    if config is not None and not isinstance(source, str | os.PathLike):
+        raise SpecError("is a file of a bundle, and this is none", origin="config")
     if isinstance(source, Command):
         return Loaded(*_command(source, host))
     if isinstance(source, Spec):
@@ -71,7 +73,7 @@ def load_source(source: Source, host: Host) -> Loaded:
     if isinstance(source, bytes):
         return Loaded(Spec.decode(source), os.getcwd())
     bundle = os.path.realpath(source)
-    return Loaded(Spec.load(bundle), bundle)
+    return Loaded(Spec.load(bundle, config or "config.json"), bundle)
 
 
 def _command(command: Command, host: Host) -> tuple[Spec, str, bool]:

@@ -99,9 +99,9 @@ class Spec(Object, frozen=True, kw_only=True):
         return default_spec(args, rootfs=rootfs, terminal=False)
 
     @classmethod
-    def load(cls, bundle: str | os.PathLike[str]) -> Self:
-        """Read the ``config.json`` of a bundle, once."""
-        with open(os.path.join(bundle, "config.json"), "rb") as file:
+    def load(cls, bundle: str | os.PathLike[str], name: str = "config.json") -> Self:
+        """Read the ``config.json`` of a bundle, once, or the file of this *name* in it."""
+        with open(os.path.join(bundle, name), "rb") as file:
             return cls.decode(file.read(MAX_BYTES + 1))
 
     @classmethod

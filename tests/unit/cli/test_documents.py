@@ -6,12 +6,15 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from aiocontainer import SpecError
 from aiocontainer.cli import execute
+from aiocontainer.container.source import load_source
+from aiocontainer.probe import probe
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 RUNC_MOUNTS = {
     "/proc": "proc",
@@ -101,3 +104,22 @@ def test_plan_trusts_annotations_as_far_as_it_is_told(
             assert execute([*words, policy, str(tmp_path)]) == (0 if policy in taken else 1), policy
             captured = capsys.readouterr()
             assert name in (captured.out if policy in taken else captured.err)
+
+
+def test_another_name_than_config_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["spec", "-b", str(tmp_path), "-f", "web.json"]) == 0
+    assert os.listdir(tmp_path) == ["web.json"]
+    assert execute(["spec", "-b", str(tmp_path), "--config", "web.json"]) == 1
+    assert "exists" in capsys.readouterr().err
+    found = load_source(str(tmp_path), probe(), config="web.json")
+    assert found.spec.root is not None
+    assert found.bundle == os.path.realpath(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        load_source(str(tmp_path), probe())
+    with pytest.raises(SpecError, match="config"):
+        load_source(found.spec, probe(), config="web.json")
+
+
+def test_no_bundle_no_file_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["run", "-f", "x.json", "--", "true"]) == 1
+    assert "--config" in capsys.readouterr().err
