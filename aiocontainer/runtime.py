@@ -294,6 +294,13 @@ class Runtime:
 
         return features()
 
+    @staticmethod
+    def machine() -> dict[str, Any]:
+        """Return what this machine has for containers, and what we may use of it; blocks briefly."""
+        from .container.machine import describe  # only those who ask pay for it
+
+        return describe(probe())
+
     # Finding ----------------------------------------------------------------------------------------
 
     async def load(self, id: str) -> Container:

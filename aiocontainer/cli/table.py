@@ -540,6 +540,14 @@ COMMANDS = (
         (HELP,),
     ),
     Command(
+        "info",
+        "info:info",
+        "[OPTIONS]",
+        "print what this machine has for containers, and what we may use; needs no privilege",
+        (0, 0),
+        (FORMAT, HELP),
+    ),
+    Command(
         "completion",
         "completion:completion",
         "SHELL",
