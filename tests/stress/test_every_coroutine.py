@@ -136,6 +136,16 @@ async def runtime_create(w: World) -> AsyncGenerator[Awaitable[Any], Any]:
         await container.delete()
 
 
+@covers("Container.readiness")
+async def readiness(w: World) -> AsyncGenerator[Awaitable[Any], Any]:
+    nothing = {"stdin": DEVNULL, "stdout": DEVNULL, "stderr": DEVNULL}
+    container = await w.runtime.create(None, w.sleeper, notify_socket=True, **nothing)
+    listening = yield container.readiness()
+    with listening or await container.readiness():
+        assert await container.status() == "created"
+    await container.delete()
+
+
 @covers("Runtime.load")
 async def runtime_load(w: World) -> AsyncGenerator[Awaitable[Any], Any]:
     async with Runtime(w.runtime.root) as other:
