@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aiocontainer import Pty
 
-__all__ = ["key_by_key", "raw", "relay"]
+__all__ = ["is_hung_up", "key_by_key", "raw", "relay"]
 
 STDIN, STDOUT = 0, 1
 
@@ -61,14 +61,26 @@ def raw(fd: int) -> Iterator[None]:
 
 @contextmanager
 def key_by_key(fd: int) -> Iterator[bool]:
-    """Read keys as they are typed, unseen; Ctrl-C still interrupts.  Yields whether *fd* is a terminal."""
+    """Read keys as they are typed, unseen; Ctrl-C still interrupts.  Yields whether *fd* is a terminal.
+
+    A read does not wait, but returns nothing: what poll(2) has promised is gone where Ctrl-C comes between,
+    which empties the queue.  termios(3) "MIN == 0, TIME == 0", NOFLSH.
+    """
     with _as_before(fd) as is_terminal:
         if is_terminal:
             tty.setcbreak(fd, termios.TCSANOW)
             mode = termios.tcgetattr(fd)
+            mode[_CC][termios.VMIN] = 0
             mode[_CC][termios.VSUSP] = b"\0"  # Ctrl-Z would leave a terminal behind as we have set it
             termios.tcsetattr(fd, termios.TCSANOW, mode)
         yield is_terminal
+
+
+def is_hung_up(fd: int) -> bool:
+    """Tell whether nobody is at the other side of a terminal any more."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from aiocontainer import StatsMask, UnsupportedError
 
 from .drive import drive
 from .signals import catch
-from .terminal import STDIN, key_by_key
+from .terminal import STDIN, is_hung_up, key_by_key
 from .watch import duration_s
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def _follow(runtime: Runtime, interval_s: float, screen: _Screen) -> None:
         keys = os.read(STDIN, 64).decode("ascii", "ignore")
         for key in filter(ORDERS.__contains__, keys):
             screen.show(order=key)
-        if ("q" in keys or not keys) and not ended.done():
+        if ("q" in keys or (not keys and is_hung_up(STDIN))) and not ended.done():
             ended.set_result(None)
 
     async def sample() -> None:

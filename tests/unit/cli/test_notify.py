@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -117,18 +118,24 @@ async def test_descriptors_are_not_taken(store: Store, readiness: Readiness) -> 
     os.close(reader)
 
 
-async def test_an_end_is_no_readiness(store: Store) -> None:
+@pytest.fixture
+def child() -> Iterator[int]:
+    """A process that the test ends."""
+    pid = os.posix_spawnp("sleep", ["sleep", "60"], os.environ)
+    yield pid
+    os.waitpid(pid, 0)
+
+
+async def test_an_end_is_no_readiness(store: Store, child: int) -> None:
     store.make_notify("x")
     notify = store.bind_notify("x")
     assert notify is not None
-    child = await asyncio.create_subprocess_exec("sleep", "1000")
-    pidfd = OwnedFd(os.pidfd_open(child.pid))
+    pidfd = OwnedFd(os.pidfd_open(child))
     with Readiness(notify, pidfd, lambda: None) as readiness:
         waiting = asyncio.create_task(readiness.wait())
         await asyncio.sleep(0)
-        child.kill()
+        os.kill(child, signal.SIGKILL)
         assert not await waiting
-    await child.wait()
 
 
 # The manager's side -------------------------------------------------------------------------------------
