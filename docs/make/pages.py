@@ -6,7 +6,9 @@ import functools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from commands import commands_page
 from fields import addresses, bad_documents, effects
+from mistakes import errors_page
 from proofs import proofs
 from tables import tables
 
@@ -112,5 +114,10 @@ def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n".replace("  ", " ") for cells in (heads, rule, *lines))
 
 
-PAGES: dict[str, Callable[[Path], str]] = {"fields.md": fields_page, "words.md": words_page}
+PAGES: dict[str, Callable[[Path], str]] = {
+    "fields.md": fields_page,
+    "words.md": words_page,
+    "cli.md": lambda _: commands_page(),
+    "errors.md": lambda _: errors_page(),
+}
 """By name below docs."""

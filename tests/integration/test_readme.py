@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from support.leaks import Leaks
 
 TREE = Path(__file__).resolve().parents[2]
-DOCUMENTS = [TREE / "README.md", *sorted((TREE / "docs").glob("*.md"))]
+DOCUMENTS = [TREE / "README.md", *sorted((TREE / "docs").rglob("*.md"))]
 
 
 def blocks(document: Path, language: str) -> list[str]:

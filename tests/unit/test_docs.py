@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+import aiocontainer
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -25,10 +28,26 @@ def pages() -> ModuleType:
         sys.path.pop(0)
 
 
-@pytest.mark.parametrize("name", ["fields.md", "words.md"])
+@pytest.mark.parametrize("name", ["fields.md", "words.md", "cli.md", "errors.md"])
 def test_page_is_up_to_date(name: str) -> None:
     text = pages().PAGES[name](ROOT)
     assert (ROOT / "docs" / name).read_text() == text, "run python docs/make"
+
+
+def test_reference_has_each_public_name_once() -> None:
+    shown = [
+        name
+        for page in sorted((ROOT / "docs/reference").glob("*.md"))
+        for name in re.findall(r"^::: aiocontainer\.(\w+)$", page.read_text(), re.MULTILINE)
+    ]
+    assert sorted(shown) == sorted(aiocontainer.__all__)
+
+
+def test_list_of_the_reference_is_that_of_its_pages() -> None:
+    index = (ROOT / "docs/reference/index.md").read_text()
+    for page, names in re.findall(r"^- \[.*\]\((\w+\.md)\): (.*)$", index, re.MULTILINE):
+        text = (ROOT / "docs/reference" / page).read_text()
+        assert re.findall(r"`(\w+)`", names) == re.findall(r"^::: aiocontainer\.(\w+)$", text, re.MULTILINE)
 
 
 def test_every_field_changes_something_and_has_a_test() -> None:
