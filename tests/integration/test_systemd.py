@@ -384,8 +384,8 @@ def where(pid):
 async def main(root, cgroups, subgroup):
     load = setup.load_source
 
-    def annotated(*arguments):
-        loaded = load(*arguments)
+    def annotated(*arguments, **options):
+        loaded = load(*arguments, **options)
         spec = loaded.spec.with_annotation("run.oci.systemd.subgroup", subgroup)
         return loaded._replace(spec=spec)
 
