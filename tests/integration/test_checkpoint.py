@@ -167,6 +167,7 @@ async def answers(c: Container, word: str, number: int) -> bytes:
     return said
 
 
+@pytest.mark.needs("criu-tcp")
 async def test_an_established_connection(runtime: Runtime, rootfs: str, images: str) -> None:
     """The other end, which is outside, notices nothing; without being told to, CRIU says why it does not."""
     port = free_port()
@@ -190,7 +191,7 @@ async def test_an_established_connection(runtime: Runtime, rootfs: str, images: 
     with pytest.raises(CriuError, match="checkpoint of container") as failed:
         await c.checkpoint(images=f"{images}-refused")
     assert any("Error" in line for line in failed.value.log)
-    assert any("tcp-established" in line for line in failed.value.log)
+    assert any("tcp-established" in line for line in failed.value.log), failed.value.log
     assert await c.status() is Status.RUNNING
     assert await echo("two") == b"two 2\n"
 
@@ -221,6 +222,7 @@ async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.needs("criu-tracks")
 async def test_in_rounds(runtime: Runtime, rootfs: str, counter: Counter, images: str) -> None:
     """Three pre-dumps, each on the one before, and the last has what they have not."""
     spec = shell(COUNTING, rootfs)
@@ -356,6 +358,7 @@ async def note(called: list[str], what: str) -> None:
     called.append(what)
 
 
+@pytest.mark.needs("criu-tracks")  # without, CRIU 4.1 breaks off in splice(2): EBADF
 async def test_lazily(runtime: Runtime, rootfs: str, counter: Counter, images: str) -> None:
     """The copy runs before its memory has come; the original goes when all of it has."""
     spec = shell(COUNTING, rootfs)

@@ -80,6 +80,16 @@ def has_lsm(name: str) -> bool:
     return name in read("/sys/kernel/security/lsm").strip().split(",")
 
 
+def passes_credentials() -> bool:
+    """Every kind of socket has SO_PASSCRED, which CRIU before 4.2 reads of each (Linux 6.16 took it away)."""
+    with socket.socket() as tcp:
+        try:
+            tcp.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED)
+        except OSError:
+            return False
+    return True
+
+
 def has_compiled() -> bool:
     """The library and the helper were built: an installed package, or one built in place."""
     import importlib.util
@@ -114,6 +124,11 @@ PROBES: dict[str, tuple[Probe, str]] = {
         "podman, buildah and containerd",
     ),
     "criu": (lambda: works("criu", "check"), "a CRIU that works with this kernel"),
+    "criu-tracks": (
+        lambda: works("criu", "check", "--feature", "mem_dirty_track"),
+        "a kernel that tells CRIU which pages were written (CONFIG_MEM_SOFT_DIRTY)",
+    ),
+    "criu-tcp": (passes_credentials, "a kernel whose TCP sockets CRIU can read (SO_PASSCRED)"),
 }
 
 

@@ -30,7 +30,7 @@ PYTHON = {"trixie": "3.13", "bookworm": "3.11"}
 
 # What this machine has: a test that is skipped for one of these failed.
 REQUIRED = "root,userns,cgroup2,systemd,kernel,overlay,timens,busybox,user,compiled,runc,crun,apparmor"
-OF_SUITE = {"trixie": "criu"}
+OF_SUITE = {"trixie": "criu,criu-tracks,criu-tcp"}
 
 DEFAULT_TESTS = ("tests/integration",)
 
