@@ -55,6 +55,14 @@ HARDENING = [
     "-ftrivial-auto-var-init=zero",
 ]
 PER_MACHINE = {"x86_64": ["-fcf-protection"], "aarch64": ["-mbranch-protection=standard"]}
+# Without a C library, and without calls that a compiler makes of loops and variables.
+ALONE = [
+    "-nostdlib",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-ftrivial-auto-var-init=uninitialized",
+    "-fno-tree-loop-distribute-patterns",
+]
 LINKING = ["-static-pie", "-Wl,-z,relro,-z,now,-z,noexecstack", "-s"]
 
 
@@ -89,9 +97,13 @@ def build_helper(target: Path, *, strict: bool = False, extra: list[str] | None 
     target.chmod(0o755)
 
 
-def build_launcher(target: Path) -> None:
-    """Compile and link the command itself to *target*; static, because it only starts another program."""
-    flags = [*compile_flags(strict=False), "-fPIE"]
+def build_launcher(target: Path, *, strict: bool = False) -> None:
+    """Compile and link the command itself to *target*; static, because it only starts another program.
+
+    Where it knows the machine it has no C library, which would have to set up what protects the stack.
+    """
+    alone = filter(is_accepted, ALONE) if platform.machine() in PER_MACHINE else ()
+    flags = [*compile_flags(strict=strict), "-fPIE", *alone]
     subprocess.run([*compiler(), *flags, str(LAUNCHER), *LINKING, "-o", str(target)], check=True)
     target.chmod(0o755)
 

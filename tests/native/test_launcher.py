@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "_native/launch"
+
 
 pytestmark = [pytest.mark.needs("gcc"), pytest.mark.may_block("it runs other programs")]
 
@@ -25,9 +27,12 @@ def package() -> Path:
 @pytest.fixture(scope="session")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("launcher") / "aiocontainer"
-    warnings = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wvla", "-Werror"]
-    command = ["gcc", "-std=gnu11", "-O2", "-static", *warnings, "-o", target, SOURCE / "launcher.c"]
-    subprocess.run(command, check=True)
+    found = spec_from_file_location("native_build", ROOT / "_native/build.py")
+    assert found is not None
+    assert found.loader is not None
+    build = module_from_spec(found)
+    found.loader.exec_module(build)
+    build.build_launcher(target, strict=True)
     return target
 
 
@@ -104,6 +109,15 @@ def test_another_first_line_is_for_the_kernel(first: str, prefix: Path) -> None:
     else:
         assert done.returncode != 0
         assert "as it is" not in done.stdout
+
+
+def test_many_words_and_a_large_environment_arrive(prefix: Path) -> None:
+    words = [f"{n:0200}" for n in range(2000)]
+    (prefix / "bin/aiocontainer-start").write_text(
+        f"#!{sys.executable}\nimport os, sys\nprint(len(sys.argv), sys.argv[-1], len(os.environ['LARGE']))\n"
+    )
+    done = call(prefix / "bin/aiocontainer", *words, LARGE="x" * 100_000)
+    assert done.stdout.split() == ["2001", words[-1], "100000"]
 
 
 def test_without_its_script_it_says_so(prefix: Path) -> None:
