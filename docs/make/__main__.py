@@ -25,6 +25,7 @@ def main() -> int:
         if not path.exists() or path.read_text() != text:
             stale.append(name)
             if not check:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text)
     for name in stale:
         print(f"docs/{name}: {'out of date; run python docs/make' if check else 'written'}")

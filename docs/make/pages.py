@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from commands import commands_page
+from drawing import drawing
 from fields import addresses, bad_documents, effects
 from mistakes import errors_page
 from proofs import proofs
@@ -119,5 +120,6 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "words.md": words_page,
     "cli.md": lambda _: commands_page(),
     "errors.md": lambda _: errors_page(),
+    "images/data-flow.svg": lambda _: drawing(),
 }
 """By name below docs."""

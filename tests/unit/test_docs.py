@@ -28,7 +28,7 @@ def pages() -> ModuleType:
         sys.path.pop(0)
 
 
-@pytest.mark.parametrize("name", ["fields.md", "words.md", "cli.md", "errors.md"])
+@pytest.mark.parametrize("name", ["fields.md", "words.md", "cli.md", "errors.md", "images/data-flow.svg"])
 def test_page_is_up_to_date(name: str) -> None:
     text = pages().PAGES[name](ROOT)
     assert (ROOT / "docs" / name).read_text() == text, "run python docs/make"
