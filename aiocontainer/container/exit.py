@@ -19,10 +19,12 @@ class Completed(Struct, frozen=True, kw_only=True):
     """What `aiocontainer.run` gives: like `subprocess.CompletedProcess`."""
 
     args: tuple[str, ...]
+    """What was run."""
     exit: ExitStatus
     stdout: bytes | None = None
     """None where it was not captured."""
     stderr: bytes | None = None
+    """None where it was not captured, or went to standard output."""
     stats: Stats | None = None
     """Read when all its processes had ended: CPU, memory, pids, I/O; None where nothing was accounted."""
 

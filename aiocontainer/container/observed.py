@@ -53,13 +53,17 @@ class ContainerState(Struct, frozen=True, kw_only=True):
     pid: int
     """Of the init, in our pid namespace; 0 when it has ended."""
     bundle: str
+    """Absolute path."""
     rootfs: str
+    """Absolute path of its root file system."""
     created: str
     """RFC 3339 with nanoseconds, UTC."""
     owner: int
+    """Effective user id of who created it."""
     annotations: Mapping[str, str]
     oci_version: str
     cgroup_paths: Mapping[str, str]
+    """By controller (v1), or "" for the one of v2."""
     namespaces: Mapping[str, int]
     """OCI name to inode, of the namespaces that are not the host's."""
 

@@ -29,11 +29,13 @@ class Rates(Struct, frozen=True, kw_only=True):
     """
 
     stats: Stats
+    """The later reading."""
     interval_s: float
     """Between the two readings, as it was."""
     cpu: float
     """1.0 is one CPU, all the time."""
     cpu_user: float
+    """The part of it in the programs themselves; the next one, in the kernel for them."""
     cpu_kernel: float
     throttled: float
     """Share of the periods in which the quota was used up; 0 without a quota."""

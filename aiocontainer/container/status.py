@@ -17,10 +17,15 @@ class Status(StrEnum):
     """Where a container is in its life; `PAUSED` is runc's extension of the OCI's four."""
 
     CREATING = "creating"
+    """Being made; nothing of the user's runs."""
     CREATED = "created"
+    """Everything is there, and its program waits for `start`."""
     RUNNING = "running"
+    """Its program runs."""
     PAUSED = "paused"
+    """All its processes stand still."""
     STOPPED = "stopped"
+    """Its init has ended; it waits to be deleted."""
 
 
 _CREATING, _CREATED, _RUNNING, _PAUSED, _STOPPED = Status

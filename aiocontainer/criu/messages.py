@@ -75,11 +75,15 @@ class DumpStats(Struct, frozen=True, kw_only=True):
     frozen_us: int = 0
     """How long they stood still."""
     memory_us: int = 0
+    """CRIU's ``memdump_time``."""
     writing_us: int = 0
+    """CRIU's ``memwrite_time``."""
     pages_scanned: int = 0
+    """Of memory that CRIU has looked at."""
     pages_in_parent: int = 0
     """Not written, because they have not changed since the parent images."""
     pages_written: int = 0
+    """Into the images."""
     pages_lazy: int = 0
     """Left to be fetched when they are needed."""
 

@@ -47,14 +47,21 @@ class CommonOptions(Struct, frozen=True, kw_only=True):
     work: str | None = None
     """Directory of logs and statistics; the images' own if None."""
     tcp_established: bool = False
+    """Allow open TCP connections."""
     ext_unix_sk: bool = False
+    """Allow unix sockets whose other end is outside."""
     shell_job: bool = False
+    """Allow a terminal and a session that are somebody else's."""
     file_locks: bool = False
+    """Allow file locks."""
     auto_dedup: bool = False
+    """Drop from the parent's images what is newer here."""
     lazy_pages: bool = False
+    """Fetch memory when it is needed."""
     empty_network: bool = False
     """The network namespace is saved, or made, without its content."""
     manage_cgroups: CgroupsMode = "soft"
+    """What is restored of cgroups, in CRIU's own words."""
     network_lock: NetworkLock | None = None
     """None: iptables where its programs are, else nftables."""
     config_file: str | None = None
@@ -62,6 +69,7 @@ class CommonOptions(Struct, frozen=True, kw_only=True):
     more: Mapping[str, Any] = {}
     """Other fields of CRIU's service protocol, by their names there: ghost_limit, timeout, tls, ..."""
     progress: Callable[[Progress], object] | None = None
+    """Called at every point that CRIU reaches, and as memory is written."""
 
 
 class CheckpointOptions(CommonOptions, frozen=True, kw_only=True):
@@ -70,10 +78,13 @@ class CheckpointOptions(CommonOptions, frozen=True, kw_only=True):
     parent: str | None = None
     """Images of an earlier pre-dump, relative to this one's: only what has changed since is written."""
     leave_running: bool = False
+    """Let the container go on."""
     pre_dump: bool = False
     """Write memory only, and let it run on."""
     tcp_skip_in_flight: bool = False
+    """Leave out TCP connections that are being made."""
     link_remap: bool = False
+    """Allow open files that have no name any more."""
     page_server: tuple[str, int] | None = None
     """Where pages are sent instead of into the images; with `lazy_pages`, where they are fetched from us."""
     status_fd: int = -1
@@ -84,12 +95,15 @@ class RestoreOptions(CommonOptions, frozen=True, kw_only=True):
     """Of restoring."""
 
     tcp_close: bool = False
+    """Close TCP connections that were open."""
     lsm_profile: str | None = None
     """``apparmor:NAME`` or ``selinux:LABEL``, instead of what was saved."""
     lsm_mount_context: str | None = None
+    """SELinux context of mounts, instead of what was saved."""
     veth_pairs: Mapping[str, str] = {}
     """Name inside to name on the host."""
     page_server: tuple[str, int] | None = None
+    """Address and port where pages are fetched, with `lazy_pages`."""
 
 
 _OURS: Final = frozenset(

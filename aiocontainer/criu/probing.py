@@ -26,10 +26,12 @@ class Criu(Struct, frozen=True):
     """A CRIU that answers."""
 
     program: str
+    """As given to the runtime."""
     version: Version
     features: frozenset[str]
     """Of the kernel, as CRIU sees it: "mem_track", "lazy_pages", "pidfd_store"."""
     has_iptables: bool = True
+    """Whether its programs are there; nftables are used otherwise."""
 
     def require(self, version: Version, origin: str) -> None:
         """`UnsupportedError` where it is older."""

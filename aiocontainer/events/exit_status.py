@@ -16,6 +16,7 @@ class OomVerdict(Struct, frozen=True, kw_only=True):
     kills: int
     """Processes of the container that it has killed since create."""
     init_killed: bool
+    """Whether the container's first process was among them."""
     group: bool
     """The cgroup was killed as a whole: memory.oom.group."""
     limit: str
@@ -28,9 +29,11 @@ class ExitStatus(Struct, frozen=True, kw_only=True):
     """How a process ended: exactly one of `code` and `signal`, or neither where `known` is False."""
 
     code: int | None = None
+    """0 to 255; None where a signal ended it."""
     signal: _signal.Signals | int | None = None
     """A plain number for the realtime signals that have no name."""
     core_dumped: bool = False
+    """Whether the kernel has written a core dump; core(5)."""
     oom: OomVerdict | None = None
     """Of the container's init: what was read before the cgroup went; None where nothing was killed."""
     timed_out: bool = False

@@ -43,6 +43,7 @@ class Created(Event, frozen=True, kw_only=True):
     """A container came, and waits to be started."""
 
     pid: int
+    """Of its init, in our pid namespace."""
 
 
 class Started(Event, frozen=True, kw_only=True):
@@ -75,6 +76,7 @@ class Pressure(Event, frozen=True, kw_only=True):
     """Too much time is lost by waiting for a resource.  accounting/psi.rst, cgroup-v1/memory.rst."""
 
     resource: Literal["memory", "cpu", "io"]
+    """What is waited for."""
     level: PressureLevel | None
     """None where thresholds were given instead."""
 
@@ -99,6 +101,7 @@ class ExecExited(Event, frozen=True, kw_only=True):
     """A process that exec had added has ended."""
 
     pid: int
+    """As `Process.pid` said."""
     exit: ExitStatus
 
 
@@ -118,3 +121,4 @@ class Lost(Event, frozen=True, kw_only=True):
     id: str = ""
     """None in particular."""
     count: int
+    """How many."""

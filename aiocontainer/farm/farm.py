@@ -47,12 +47,17 @@ class FarmMetrics(Struct, frozen=True, kw_only=True):
     """Counts of jobs; each is in one of waiting, starting, running, succeeded, failed and cancelled."""
 
     waiting: int
+    """For their turn."""
     starting: int
+    """Containers that are coming up."""
     running: int
+    """Containers whose program runs."""
     succeeded: int
+    """Ended with status 0."""
     failed: int
     """Neither ended with status 0, nor have any attempts left."""
     cancelled: int
+    """By whoever submitted them, or because the farm was left."""
     retried: int
     """Attempts beyond the first."""
     alive_limit: int

@@ -52,6 +52,7 @@ class JobResult(Struct, frozen=True, kw_only=True):
     error: Exception | None = None
     """Why it did not: a `ContainerError`, or `TimeoutError`."""
     attempts: int = 1
+    """How many there were."""
     waited_s: float = 0.0
     """From submission to the first attempt."""
     took_s: float = 0.0

@@ -284,14 +284,19 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Everything that will be done, in order, with nothing left to decide."""
 
     steps: tuple[Step, ...]
+    """What the container's first process does, in order."""
     fds: tuple[PlanFd, ...] = ()
+    """What is opened and passed to it."""
     clone_flags: int = 0
     """Namespaces that are there from birth: CLONE_NEWUSER, CLONE_NEWPID."""
     own_network: bool = False
     """It gets a new network namespace, owned by the user namespace that we are in ourselves."""
     maps: IdMaps | None = None
+    """Ids of a new user namespace; None: it has none of its own."""
     cgroup: CgroupPlan | None = None
+    """None: it is in none of its own."""
     resctrl: ResctrlGroup | None = None
+    """Its group of shares of cache and memory bandwidth; None: it is in none of its own."""
     limits_by_parent: tuple[Rlimit, ...] = ()
     """Limits that the payload's own user namespace may not raise: set at the first pause."""
     devices: tuple[NetworkDevice, ...] = ()

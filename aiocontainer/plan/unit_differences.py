@@ -29,7 +29,9 @@ class PropertyDifference(Struct, frozen=True):
     """A property of a container's unit that the service manager altered or dropped."""
 
     name: str
+    """Of the property."""
     asked: Variant
+    """The value that was to be set."""
     got: Variant | None
     """What it has instead; None where it tells of no such property."""
     origin: str

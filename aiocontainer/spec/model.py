@@ -31,10 +31,15 @@ class Mount(Object, frozen=True, kw_only=True):
     """One mount, made in the order of the list.  OCI config.md "Mounts"."""
 
     destination: str
+    """Path in the container."""
     type: str = ""
+    """Of the file system; "bind", or "" with the option "bind", for what the host has."""
     source: str = ""
+    """A path of the host for a bind; else what the file system takes."""
     options: tuple[str, ...] = ()
+    """See the table of words: flags, propagation, and what goes to the file system as it is."""
     uid_mappings: tuple[IDMapping, ...] = ()
+    """Owners as they are seen through this mount; so `gid_mappings`, for groups."""
     gid_mappings: tuple[IDMapping, ...] = ()
 
     @classmethod
@@ -82,13 +87,18 @@ class Spec(Object, frozen=True, kw_only=True):
     """A whole ``config.json``; the ``with_...`` methods return a changed copy."""
 
     oci_version: str
+    """Version of the specification that it follows: 1.x.y."""
     process: Process | None = None
+    """What `start` runs: needed to create a container, as `root` is."""
     root: Root | None = None
     hostname: str = ""
+    """Needs a uts namespace of its own; so does `domainname`."""
     domainname: str = ""
     mounts: tuple[Mount, ...] = ()
+    """In the order in which they are made."""
     hooks: Hooks | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    """Kept in the state, for hooks and callers; some mean something to a runtime."""
     linux: Linux | None = None
 
     @classmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import StructMeta
 
 import aiocontainer
 
@@ -41,6 +42,16 @@ def test_reference_has_each_public_name_once() -> None:
         for name in re.findall(r"^::: aiocontainer\.(\w+)$", page.read_text(), re.MULTILINE)
     ]
     assert sorted(shown) == sorted(aiocontainer.__all__)
+
+
+def test_reference_has_every_part_of_a_document() -> None:
+    from aiocontainer import spec
+
+    page = (ROOT / "docs/reference/spec.md").read_text()
+    kinds = {name: getattr(spec, name) for name in spec.__all__}
+    own = [name for name, kind in kinds.items() if kind is not getattr(aiocontainer, name, None)]
+    shown = re.findall(r"^::: aiocontainer\.spec\.(\w+)$", page, re.MULTILINE)
+    assert sorted(shown) == sorted(name for name in own if isinstance(kinds[name], StructMeta))
 
 
 def test_list_of_the_reference_is_that_of_its_pages() -> None:

@@ -61,8 +61,10 @@ class PressureLine(Struct, frozen=True, kw_only=True, gc=False):
     avg10: float = 0.0
     """Percent of the last 10 seconds; two decimals, as the kernel writes it."""
     avg60: float = 0.0
+    """The same of the last minute, and of the last five."""
     avg300: float = 0.0
     total_us: int = 0
+    """Since the cgroup was made."""
 
 
 class Pressure(Struct, frozen=True, kw_only=True, gc=False):
@@ -77,6 +79,7 @@ class CpuStats(Struct, frozen=True, kw_only=True, gc=False):
     """Time on CPUs; cgroup-v2.rst "cpu.stat", cgroup-v1/cpuacct.rst."""
 
     total_ns: int = 0
+    """User and kernel together."""
     user_ns: int = 0
     kernel_ns: int = 0
     """v1 tells these two in clock ticks, hundredths of a second."""
@@ -89,6 +92,7 @@ class CpuStats(Struct, frozen=True, kw_only=True, gc=False):
     """In which the quota was in force."""
     throttled_periods: int = 0
     throttled_ns: int = 0
+    """For which its tasks were kept waiting."""
     bursts: int = 0
     """Periods that used more than the quota."""
     burst_ns: int = 0
@@ -100,7 +104,9 @@ class Counter(Struct, frozen=True, kw_only=True, gc=False):
 
     usage_bytes: int = 0
     max_usage_bytes: int | None = None
+    """The most there ever was; None where the kernel does not keep it."""
     limit_bytes: int | None = None
+    """None where there is none."""
     failcnt: int = 0
     """How often usage was about to go over the limit."""
 
@@ -109,9 +115,13 @@ class MemoryEvents(Struct, frozen=True, kw_only=True, gc=False):
     """Counts; cgroup-v2.rst "memory.events".  v1 knows `max` and `oom_kill`."""
 
     low: int = 0
+    """Reclaimed from though below ``memory.low``."""
     high: int = 0
+    """Throttled because above ``memory.high``."""
     max: int = 0
+    """Usage was about to go over the limit."""
     oom: int = 0
+    """The limit was reached and nothing could be reclaimed."""
     oom_kill: int = 0
     """Processes killed for lack of memory."""
     oom_group_kill: int = 0
@@ -130,7 +140,9 @@ class MemoryStats(Counter, frozen=True, kw_only=True, gc=False):
     cache_bytes: int = 0
     """Pages of files, tmpfs too."""
     anon_bytes: int = 0
+    """Pages that belong to no file."""
     slab_bytes: int | None = None
+    """Of the kernel's own objects; None where it does not say."""
     raw: Mapping[str, int] = {}
     """``memory.stat`` as it is; the totals of v1 include cgroups below."""
     events: MemoryEvents = MemoryEvents()
@@ -142,7 +154,9 @@ class PidsStats(Struct, frozen=True, kw_only=True, gc=False):
 
     current: int = 0
     limit: int | None = None
+    """None where there is none."""
     peak: int | None = None
+    """The most there ever were; None where the kernel does not keep it."""
     failcnt: int = 0
     """How often a fork was refused."""
 
@@ -231,6 +245,7 @@ class CgroupStats(Struct, frozen=True, kw_only=True, gc=False):
     version: int = 0
     """1 or 2: of the cgroups; 0 where there is none."""
     parts: StatsMask = StatsMask(0)
+    """What was read: what is not in it is zero below."""
     cpu: CpuStats = CpuStats()
     memory: MemoryStats = MemoryStats()
     pids: PidsStats = PidsStats()
