@@ -155,7 +155,12 @@ class Runtime:
         With *start* its program runs already: sooner than by `Container.start`, where no hook has a say.
 
         *source* is a bundle directory, a `Spec`, the bytes of a ``config.json``, or a `Command`; it is read
-        once.  *config* names a bundle's file, where it is not ``config.json``.
+        once.  *config* names a bundle's file, where it is not ``config.json``.  An *id* of None is made up.
+        *stdin*, *stdout* and *stderr* are None for our own, `PIPE`, `DEVNULL`, for stderr `STDOUT`, or a
+        descriptor or file, which stays the caller's.  *console_socket* is a path where somebody waits for
+        the master of its terminal.  From descriptor 3 on, *listen_fds* sockets and then *preserve_fds* more
+        of ours are passed, and stay ours; *listen_fd_names* are for sd_listen_fds_with_names(3).
+        *no_pivot* is for a root on a ramdisk, *no_new_keyring* keeps our session keyring.
         *callbacks* are awaited where hooks run.
         *systemd_properties* are for the container's unit, in values of Python or `gvariant.Variant`; they win
         over annotations, of which *property_policy* takes all but dangerous ones ("careful"), only safe ones,

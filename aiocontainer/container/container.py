@@ -159,8 +159,9 @@ class Container(Observed):
         *args* may be a whole OCI process object; what else is given overrides it.  *env* adds to the
         container's environment, *capabilities* to its sets (never to the inheritable one), *user* is
         ``uid[:gid]``.  *cgroup_paths* name cgroups that are there already, below the container's: by
-        controller where each has a hierarchy of its own (v1), or "" for all.  A cancelled exec leaves no
-        process behind.
+        controller where each has a hierarchy of its own (v1), or "" for all.  *stdin*, *stdout*, *stderr*,
+        *console_socket* and *preserve_fds* are as in `Runtime.create`.  A cancelled exec leaves no process
+        behind.  `BootstrapError` where the program cannot be run, `NotRunningError` once it has stopped.
         After *timeout_s* the process and all that it has started are killed, or when this runtime ends;
         `ExitStatus.timed_out` tells.  `UnsupportedError` for one without a cgroup.  It is this application
         that keeps the deadline: should it be killed, the process lives on in a "detached" container.
@@ -233,7 +234,11 @@ class Container(Observed):
             await in_thread(self._cgroup.thaw)  # v1: a frozen process does not even die
 
     async def stop(self, *, grace_s: float = 10.0, name: SignalName = signal.SIGTERM) -> ExitStatus:
-        """Ask the init to end, and kill it where it has not after *grace_s*."""
+        """Ask the init to end by the signal *name*, and kill it where it has not after *grace_s* seconds.
+
+        Returns how it ended, also where it had ended before.  Init of a pid namespace has no default actions:
+        what does not handle the signal is killed after *grace_s*.  signal(7)
+        """
         with contextlib.suppress(NotRunningError):
             await self.kill(name)
             with contextlib.suppress(TimeoutError):
@@ -243,7 +248,10 @@ class Container(Observed):
         return await self.wait()
 
     async def pause(self) -> None:
-        """Freeze all its processes; returns once the kernel says that they are."""
+        """Freeze all its processes; returns once the kernel says that they are.
+
+        `StateError` unless created or running; `UnsupportedError` without a cgroup that can freeze.
+        """
         await self._freeze("pause", self._cgroup.freeze)
         self.watching.froze(True)
 

@@ -79,8 +79,11 @@ class Process:
     ) -> None:
         """Take over *exits* and *console*."""
         self.pid = pid
+        """In our pid namespace; once it has ended, perhaps another's: `send_signal` tells them apart."""
         self.args: tuple[str, ...] = tuple(args)
+        """What it was to run."""
         self.console = console
+        """The master of its terminal; closed with this."""
         self._exits = exits
         self._streams = Streams()
         self._started: tuple[float, float] | None = None

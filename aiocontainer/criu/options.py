@@ -73,7 +73,7 @@ class CommonOptions(Struct, frozen=True, kw_only=True):
 
 
 class CheckpointOptions(CommonOptions, frozen=True, kw_only=True):
-    """Of saving."""
+    """Options of `Container.checkpoint`."""
 
     parent: str | None = None
     """Images of an earlier pre-dump, relative to this one's: only what has changed since is written."""
@@ -92,7 +92,7 @@ class CheckpointOptions(CommonOptions, frozen=True, kw_only=True):
 
 
 class RestoreOptions(CommonOptions, frozen=True, kw_only=True):
-    """Of restoring."""
+    """Options of `Runtime.restore`."""
 
     tcp_close: bool = False
     """Close TCP connections that were open."""

@@ -46,11 +46,9 @@ main()
 
 
 class Image(Closing):
-    """An image whose layers are in the cache, and stay there as long as this is open.
+    """An image whose layers are in the cache, and stay there as long as this is open: until `close`.
 
-    `config` is what it says of itself, `digest` that of its manifest, `layers` are directories, the topmost
-    first; `left_out` are labels that do not become annotations, because some runtime takes them for orders,
-    and `notes` what could not be unpacked as it is, as devices by an ordinary user.
+    One that `Runtime.image` has opened is closed with the runtime.
     """
 
     def __init__(
@@ -63,11 +61,17 @@ class Image(Closing):
         names: tuple[bytes, bytes],
     ) -> None:
         self.reference: str = reference
+        """As it was opened."""
         self.config: ImageConfig = found.config
+        """What it says of itself.  OCI image-spec config.md."""
         self.digest: str = found.digest
+        """Of its manifest, ``sha256:...``."""
         self.layers: tuple[str, ...] = tuple(layers)
+        """Directories in the cache, the topmost first."""
         self.left_out: tuple[str, ...] = unsafe_labels(found.config)
+        """Labels that do not become annotations: some runtime takes them for orders."""
         self.notes: tuple[str, ...] = tuple(notes)
+        """What could not be unpacked as it is, as devices by an ordinary user."""
         self._root = root
         self._names = names
 

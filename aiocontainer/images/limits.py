@@ -39,5 +39,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     file_bytes: int = 1 << 40
     """The length of one file; holes count."""
     entries: int = 4_000_000
+    """Names in the archive of a layer."""
     members: int = 100_000
     """Files in an archive of a whole image."""
