@@ -61,6 +61,19 @@ def test_list_of_the_reference_is_that_of_its_pages() -> None:
         assert re.findall(r"`(\w+)`", names) == re.findall(r"^::: aiocontainer\.(\w+)$", text, re.MULTILINE)
 
 
+def test_contents_of_the_site() -> None:
+    """Every page, and what its builder makes of files beside docs, has its place."""
+    placed = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    programs = [f"examples/{path.stem}.md" for path in (ROOT / "examples").glob("*.py")]
+    assert sorted(placed) == sorted((*pages, *programs, "examples/index.md", "benchmarks.md", "changelog.md"))
+
+
+def test_contents_of_the_how_tos() -> None:
+    text = (ROOT / "docs/howto.md").read_text()
+    assert re.findall(r"^- \[(.*)\]\(#", text, re.MULTILINE) == re.findall(r"^## (.*)$", text, re.MULTILINE)
+
+
 def test_every_field_changes_something_and_has_a_test() -> None:
     rows = pages().rows(ROOT)
     assert len(rows) > 150
