@@ -9,9 +9,9 @@ import select
 import socket
 import struct
 import termios
-from typing import NamedTuple
 
 from ._aio import OwnedFd
+from ._tuples import NamedTuple
 from .errors import SpecError
 
 __all__ = ["Pty", "WindowSize", "send_master"]

@@ -15,9 +15,10 @@ import os
 import socket
 import stat
 import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .._aio import in_thread
+from .._tuples import NamedTuple
 from ..errors import SystemdError
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ import contextlib
 import errno
 import itertools
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from .._lazy import pattern
+from .._tuples import NamedTuple
 from ..errors import CgroupError, SpecError, UnsupportedError
 from .parse import restoring
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from .._tuples import NamedTuple
 from ..errors import SystemdError, UnsupportedError
 from ..gvariant import Variant, convert
 from .bus import GONE, Bus

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from .. import native
 from .._aio import OwnedFd
+from .._tuples import NamedTuple
 from ..errors import SpecError, UnsupportedError
 from ..plan.flags import NAMESPACES
 from ..plan.plan import IdMaps

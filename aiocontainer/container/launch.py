@@ -6,10 +6,11 @@ import contextlib
 import select
 import signal
 import socket
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from .. import native
 from .._aio import OwnedFd
+from .._tuples import NamedTuple
 from ..errors import HelperError
 from .dialogue import Channel, Dialogue
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from .._tuples import NamedTuple
 from ..errors import NotRunningError, SpecError
 
 if TYPE_CHECKING:

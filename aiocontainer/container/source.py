@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence  # noqa: TC003 - msgspec reads the annotations
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from .. import native
 from .._aio import OwnedFd
+from .._tuples import NamedTuple
 from ..errors import SpecError
 from ..plan.user import home_of
 from ..spec import Mount, Process, Spec, User

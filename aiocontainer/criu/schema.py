@@ -6,7 +6,9 @@ field that a newer CRIU adds is skipped by whoever does not know it.  criu(8), P
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+from .._tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

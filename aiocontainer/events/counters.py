@@ -5,12 +5,13 @@ cgroup-v2.rst "memory.events", "cgroup.events", "pids.events"; cgroup-v1/memory.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from .._convert import convert
 from .._lazy import pattern
+from .._tuples import NamedTuple
 from .exit_status import OomVerdict
 from .notices import Empty, Event, Frozen, LimitHit, Oom, Thawed
 

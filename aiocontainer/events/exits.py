@@ -11,9 +11,10 @@ import asyncio
 import select
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .. import native
+from .._tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

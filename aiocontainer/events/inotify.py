@@ -15,10 +15,11 @@ import os
 import struct
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from .._aio import in_background
+from .._tuples import NamedTuple
 from ..errors import ContainerError
 
 if TYPE_CHECKING:

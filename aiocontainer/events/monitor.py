@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from .._tuples import NamedTuple
 from ..errors import UnsupportedError
 from ..plan.host import CgroupMode
 from . import triggers

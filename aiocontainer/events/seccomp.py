@@ -8,10 +8,11 @@ import fcntl
 import os
 import select
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from .. import native
 from .._aio import Closing, OwnedFd, in_thread
+from .._tuples import NamedTuple
 from ..errors import RequestGoneError, SpecError
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import contextlib
 import errno
 import os
 import select
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from .._aio import OwnedFd
+from .._tuples import NamedTuple
 from ..errors import CgroupError, SpecError, UnsupportedError
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .._aio import finish, in_thread
+from .._tuples import NamedTuple
 from ..errors import ContainerError
 from .monitor import Armed, Last, Monitor
 from .stream import LIMIT, Events, Exchange, Interest

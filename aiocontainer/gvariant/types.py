@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
+from .._tuples import NamedTuple
 from ..errors import GVariantError
 
 __all__ = [

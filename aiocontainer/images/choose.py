@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform as _platform
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from .._tuples import NamedTuple
 from ..errors import ImageError, NotFoundError, UnsupportedError
 from .documents import (
     Descriptor,

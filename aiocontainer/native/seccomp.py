@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec.structs import replace
 
 from .._aio import OwnedFd
+from .._tuples import NamedTuple
 from ..errors import SpecError, UnsupportedError
 from ..plan.bpf import X32_BIT, audit_arch, decisions, enosys_stub, is_narrow, probes
 from ..plan.compact import compact

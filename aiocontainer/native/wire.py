@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from .._tuples import NamedTuple
 from ..errors import HelperError, SpecError
 from ._lib import ffi, lib
 

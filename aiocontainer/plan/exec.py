@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
+from .._tuples import NamedTuple
 from ..spec import ExecCPUAffinity, Linux, check_process
 from .cgroup import join_steps
 from .compile import check_size, keyring_name

@@ -8,12 +8,13 @@ from anybody, a warning tells so.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from .._lazy import pattern
+from .._tuples import NamedTuple
 from ..errors import SpecError, UnsupportedError
 from ..spec import Resources, at
 from . import limits_v1 as v1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from .._tuples import NamedTuple
 from ..errors import SpecError
 from ..spec import at
 from .plan import CgroupWrite

@@ -6,9 +6,10 @@ Paths are decoded as file names are (surrogateescape), since that is what they a
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .._lazy import pattern
+from .._tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

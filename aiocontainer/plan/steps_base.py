@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgspec import Struct
+
+from .._tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

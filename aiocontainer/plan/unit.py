@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from .._lazy import pattern
+from .._tuples import NamedTuple
 from ..errors import SpecError, UnsupportedError
 from ..spec import SYSTEMD_SUBGROUP, at
 from .host import CgroupMode

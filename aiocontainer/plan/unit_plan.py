@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from .._tuples import NamedTuple
 from ..errors import UnsupportedError
 from .host import CgroupMode
 from .unit import UnitPlan, UnitProperty, manager_needs, refuse_slice, unit_name, unit_paths, unit_subgroup

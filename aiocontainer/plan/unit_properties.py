@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from .._tuples import NamedTuple
 from ..errors import GVariantError, SpecError
 from ..gvariant import Variant, dbus_problem, parse
 from ..spec import SAFE_PROPERTIES, SYSTEMD_PROPERTY, UNIT_PROPERTIES, at

@@ -6,11 +6,12 @@ the manager has no property for, or is too old for, the files alone carry.  syst
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from .._lazy import pattern
+from .._tuples import NamedTuple
 from ..errors import SpecError
 from ..spec import parse_list
 from .host import CgroupMode

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Final, NamedTuple
+from typing import Final
 
+from .._tuples import NamedTuple
 from .living import boot_id, open_living, parse_stat, read_stat
 
 __all__ = ["Identity", "boot_id", "identify", "namespace_inodes", "open_process", "parse_stat"]

@@ -17,6 +17,7 @@ LEVELS = {
     "_convert": 0,
     "_digest": 0,
     "_lazy": 0,
+    "_tuples": 0,
     "gvariant": 0.5,
     "spec": 1,
     "plan": 2,

@@ -46,15 +46,23 @@ NOT_FOR_A_LOOP = {
     "anyio",
     "argparse",
     "ctypes",
+    "dataclasses",
+    "datetime",
     "dbus_fast",
+    "decimal",
+    "google.protobuf",
     "hashlib",
     "multiprocessing",
+    "numbers",
+    "platform",
     "pyinotify",
     "pyroute2",
+    "rich",
     "site",
     "ssl",
     "tempfile",
     "typing_extensions",
+    "uuid",
     "aiocontainer._features",
     "aiocontainer.farm",
     "aiocontainer.images",
@@ -107,5 +115,5 @@ def test_commands_with_a_loop_load_what_they_use(words: str, tmp_path: Path) -> 
     os.mkdir(tmp_path / "state", 0o700)
     found = loaded(tmp_path / "state", *words.split())
     assert "asyncio" in found
-    assert not NOT_FOR_A_LOOP & found
+    assert not sorted(NOT_FOR_A_LOOP & found)
     assert "_ast" not in found  # by which `inspect` would be loaded: that is there, and empty
