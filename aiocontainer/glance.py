@@ -1,8 +1,9 @@
 """One look at a container, and one step, in a few system calls: what engines ask for most.
 
-No event loop, and nothing is imported that would take longer than the calls.  Only the ordinary case is
-known here.  Everything else is `Unusual`, raised while nothing has been changed: the caller then goes the
-long way, by `Runtime`, which has the only copy of rules and errors.
+No event loop, and nothing is imported that would take longer than the calls: not even `errors`, each of
+which is a builtin, too.  Only the ordinary case is known here.  Everything else is `Unusual`, raised while
+nothing has been changed: the caller then goes the long way, by `Runtime`, which has the only copy of rules
+and errors.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import errno
 import os
 from sys import byteorder
 
-from .errors import ContainerError, NotFoundError
 from .store.files import DIRECTORY, check_root, default_root, read_old, try_flock, unlink_entry
 from .store.living import boot_id, open_living
 
@@ -76,6 +76,8 @@ class Glance:
         try:
             self._fd = os.open(self.id, DIRECTORY, dir_fd=self._root)
         except FileNotFoundError as exc:
+            from .errors import NotFoundError
+
             raise NotFoundError(self.id) from exc
         except OSError as exc:
             raise Unusual from exc
@@ -85,7 +87,7 @@ class Glance:
     def _read(self) -> dict[str, Any]:
         try:
             data = read_old(self._fd, "state.json", "", _MAX_STATE_BYTES)
-        except (ContainerError, OSError) as exc:
+        except (OSError, ValueError) as exc:
             raise Unusual from exc
         if data is None:  # it is being created, or was interrupted
             raise Unusual
@@ -102,7 +104,7 @@ class Glance:
         inode = facts.get("pidfd_inode", 0)
         try:
             found = open_living(facts["pid"], facts["starttime"], facts["boot_id"], inode)
-        except (ContainerError, OSError, ValueError) as exc:
+        except (OSError, ValueError, NotImplementedError) as exc:
             raise Unusual from exc
         return -1 if found is None else found
 
@@ -271,7 +273,7 @@ def _open_root(root: str | None) -> int:
         raise Unusual from exc
     try:
         check_root(fd, path)
-    except ContainerError as exc:
+    except ValueError as exc:
         os.close(fd)
         raise Unusual from exc
     return fd

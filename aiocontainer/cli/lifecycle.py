@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from aiocontainer.errors import ContainerError, NotFoundError
 from aiocontainer.glance import Glance, Unusual
 
 from .arguments import UsageError
@@ -117,6 +116,8 @@ def _killing(name: str, *, all: bool) -> Callable[[Runtime, str], Awaitable[obje
 def _at_all(call: Invocation, step: Callable[[Runtime, str], Awaitable[object]]) -> int:
     """Take the step with all containers that are meant; one that fails keeps none of the others from it."""
     import re
+
+    from aiocontainer.errors import ContainerError, NotFoundError
 
     from .drive import drive
 

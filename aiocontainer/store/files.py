@@ -6,11 +6,11 @@ import errno
 import os
 import stat
 
-from ..errors import SpecError, StateCorruptError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
+
+    from ..errors import StateCorruptError
 
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -68,9 +68,14 @@ def check_root(fd: int, path: str) -> None:
     """Refuse a root that is /, or in which others may do as they please; SpecError."""
     found = os.fstat(fd)
     if os.path.samestat(found, os.stat("/")):
-        raise SpecError("the state of containers cannot be kept in /", origin="root")
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise SpecError(f"{path} must be ours, and writable by nobody else", origin="root")
+        problem = "the state of containers cannot be kept in /"
+    elif found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        problem = f"{path} must be ours, and writable by nobody else"
+    else:
+        return
+    from ..errors import SpecError  # takes longer to load than a look at a container
+
+    raise SpecError(problem, origin="root")
 
 
 class closing:  # noqa: N801 - as in contextlib, which takes longer to import than all of this to run
@@ -120,19 +125,25 @@ def read_old(dirfd: int, name: str, path: str, limit_bytes: int) -> bytes | None
         return None
     except OSError as exc:
         if exc.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
-            raise StateCorruptError(path, "is not a regular file") from exc
+            raise _corrupt(path, "is not a regular file") from exc
         raise
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
-            raise StateCorruptError(path, "is not a regular file")
+            raise _corrupt(path, "is not a regular file")
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise StateCorruptError(path, "belongs to another user, or others may write it")
+            raise _corrupt(path, "belongs to another user, or others may write it")
         if found.st_size > limit_bytes:
-            raise StateCorruptError(path, f"is larger than {limit_bytes} bytes")
+            raise _corrupt(path, f"is larger than {limit_bytes} bytes")
         return os.read(fd, limit_bytes)
     finally:
         os.close(fd)
+
+
+def _corrupt(path: str, problem: str) -> StateCorruptError:
+    from ..errors import StateCorruptError  # as above
+
+    return StateCorruptError(path, problem)
 
 
 def unlink_entry(name: str, dirfd: int) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 
-from ..errors import UnsupportedError
-
 __all__ = ["boot_id", "open_living", "parse_stat", "read_stat"]
 
 _known_boot = ""
@@ -45,6 +43,8 @@ def open_living(pid: int, starttime: int, boot: str, pidfd_inode: int) -> int | 
         pidfd = os.pidfd_open(pid)
     except OSError as exc:
         if exc.errno == errno.ENOSYS:  # an old kernel, or a filter
+            from ..errors import UnsupportedError  # takes longer to load than a look at a container
+
             raise UnsupportedError("telling processes apart", needs="pidfd_open(2): Linux 5.3") from exc
         # ESRCH: nobody; EINVAL, ENOENT: now the number of a thread.
         if exc.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):

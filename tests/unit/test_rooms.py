@@ -16,6 +16,7 @@ LEVELS = {
     "_aio": 0,
     "_convert": 0,
     "_digest": 0,
+    "_finders": 0,
     "_lazy": 0,
     "_tuples": 0,
     "gvariant": 0.5,

@@ -24,7 +24,7 @@ OURS = {
     "aiocontainer.cli.table",
 }
 GLANCE = OURS | {
-    "aiocontainer.errors",
+    "aiocontainer.errors",  # for a container that is not there
     "aiocontainer.glance",
     "aiocontainer.store",
     "aiocontainer.store.files",
@@ -69,6 +69,21 @@ NOT_FOR_A_LOOP = {
 }
 """What commands with an event loop do without, as long as nothing of it is asked for."""
 
+ENDED = {
+    "version": VERSION,
+    "id": "x",
+    "pid": 1,
+    "starttime": 1,
+    "boot_id": "another boot",
+    "owner": os.geteuid(),
+    "bundle": "/bundle",
+    "created": "2026-01-01T00:00:00Z",
+    "oci_version": "1.3.0",
+    "cgroup": {"mode": "none"},
+    "facts": {},
+}
+"""The state of a container from before the machine was started."""
+
 # As the installed command is started: `-I -S`, and the path of the package.
 CODE = """
 import os, sys
@@ -94,6 +109,17 @@ def test_short_commands_load_next_to_nothing(name: str, tmp_path: Path) -> None:
     ours = {each for each in found if each.startswith("aiocontainer")}
     assert ours <= LIGHT[name]
     assert found - ours - {"__future__"} <= STANDARD
+
+
+@pytest.mark.parametrize("words", ["state x", "list"])
+def test_a_container_that_is_there_takes_no_errors(words: str, tmp_path: Path) -> None:
+    os.mkdir(root := tmp_path / "state", 0o700)
+    os.mkdir(root / "x", 0o700)
+    (root / "x/state.json").write_bytes(msgspec.json.encode(ENDED))
+    (root / "x/state.json").chmod(0o600)
+    found = loaded(root, *words.split())
+    assert "aiocontainer.glance" in found
+    assert not {"aiocontainer.errors", "asyncio"} & found
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
