@@ -22,7 +22,6 @@ from .container.setup import CreateOptions, Setup
 from .container.source import Command, Source, load_source
 from .container.stdio import Redirects
 from .container.subgroups import home_name
-from .container.sweeping import Leftover, find_leftovers
 from .errors import ContainerError, NotFoundError, SpecError, StateCorruptError, UnsupportedError
 from .events import LIMIT, Created, Interest, Monitor, SeccompNotifications, threshold
 from .plan.compile import compile_plan
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from .container.rates import RatesOfAll
     from .container.stats import Stats
     from .container.stdio import Redirect
+    from .container.sweeping import Leftover
     from .criu.probing import Criu
     from .events import Event, Events, PressureLevel
     from .hooks import Callbacks
@@ -401,7 +401,13 @@ class Runtime:
         they are only listed.  What cannot be removed is an `ExceptionGroup` after all the others.
         """
         environment = self._ready()
-        leftovers = await in_thread(lambda: find_leftovers(environment))
+
+        def look() -> list[Leftover]:
+            from .container.sweeping import find_leftovers  # only those who use it pay for it
+
+            return find_leftovers(environment)
+
+        leftovers = await in_thread(look)
         failures = []
         for leftover in () if dry_run else leftovers:
             try:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from ..plan.host import CgroupMode
 from .directory import Directory
-from .fs1 import Cgroup1
-from .fs2 import Cgroup2
 from .mounts import Mounts
 from .none import NoCgroup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .fs1 import Cgroup1
+    from .fs2 import Cgroup2
     from .interface import Cgroup
 
 __all__ = ["open_cgroup"]
@@ -38,5 +38,15 @@ def open_cgroup(
     known = made or {}
     opened = mounts or Mounts()
     directories = {key: Directory(opened, key, path, known.get(key, 1)) for key, path in paths.items()}
-    driver = Cgroup1 if mode is CgroupMode.V1 else Cgroup2
-    return driver(directories, opened, close_mounts=mounts is None)
+    return _driver(mode)(directories, opened, close_mounts=mounts is None)
+
+
+def _driver(mode: CgroupMode) -> type[Cgroup1 | Cgroup2]:
+    """Load the one that this machine needs."""
+    if mode is CgroupMode.V1:
+        from .fs1 import Cgroup1
+
+        return Cgroup1
+    from .fs2 import Cgroup2
+
+    return Cgroup2

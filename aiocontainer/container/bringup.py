@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from .._aio import in_thread
-from ..console import Pty, send_master
 from ..events import Exits
 from .launch import Launch, Launched
 from .process import Process
@@ -103,16 +102,22 @@ class Bringup:
     def give_console(self, master: OwnedFd) -> None:
         """Take *master* over, or send it on to the console socket."""
         self._master = master
+        from .. import console  # in a thread, and only those who have a terminal pay for it
+
         if self._console_socket is not None:
             with master:
-                send_master(self._console_socket, master.fileno())
+                console.send_master(self._console_socket, master.fileno())
             self._master = None
 
     async def process(self, args: Sequence[str]) -> Process:
         """Return the process with its streams; it stays ours to undo until the caller has it."""
         assert self._launched is not None, "nothing was launched"
         exits = Exits(self._launched.pidfd, self._launched.pid, reap=self._reap)
-        console = Pty(self._master) if self._master is not None else None
+        console = None
+        if self._master is not None:
+            from ..console import Pty  # loaded by `give_console`
+
+            console = Pty(self._master)
         self._process = Process(self._launched.pid, exits, args, console=console)
         self._streams = await Streams.connect(self._ends)
         self._process.attach(self._streams)

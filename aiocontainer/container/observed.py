@@ -13,7 +13,6 @@ from ..errors import StateError
 from ..events import LIMIT, ExitStatus
 from .sampling import Accounts, StatsStream
 from .status import Status
-from .updating import current_resources
 from .watching import Watching
 
 if TYPE_CHECKING:
@@ -251,7 +250,13 @@ class Observed:
     async def resources(self) -> Resources:
         """Return the limits that hold: those of create, with what updates have changed since."""
         store, id = self._environment.store, self.id
-        return await in_thread(lambda: current_resources(store.load(id), store.load_config(id)))
+
+        def read() -> Resources:
+            from .updating import current_resources  # only those who use it pay for it
+
+            return current_resources(store.load(id), store.load_config(id))
+
+        return await in_thread(read)
 
     async def wait(self) -> ExitStatus:
         """Wait for the init to end; any number of waiters get the same status, late ones too."""

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
-from .listing import plan_listing
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -310,4 +308,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     def listing(self) -> str:
         """Return the plan for people: one line for each step, with the address that asked for it."""
+        from .listing import plan_listing  # only those who read it pay for it
+
         return plan_listing(self)
