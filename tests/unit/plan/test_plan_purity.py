@@ -25,6 +25,7 @@ PURE = {
     "struct",
     "typing",
     ".._lazy",
+    ".._tuples",
     "..errors",
     "..gvariant",
     "..gvariant.types",
