@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kills", type=int, default=6, help="how many owners of containers are killed")
     every_way = "interrupt every coroutine in all ways, not in two of them each"
     group.addoption("--every-way", action="store_true", help=every_way)
-    group.addoption("--patience-s", type=float, default=3, help="how long leftovers may take to go away")
+    group.addoption("--patience-s", type=float, default=10, help="how long leftovers may take to go away")
 
 
 def pytest_configure(config: pytest.Config) -> None:

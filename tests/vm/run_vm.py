@@ -53,7 +53,9 @@ python3 tests/vm/hold_event.py &
 stty -F /dev/ttyS1 raw
 mkfifo /tmp/output
 tee /dev/ttyS1 < /tmp/output & tee=$!
-{command} > /tmp/output 2>&1
+{{
+{command}
+}} > /tmp/output 2>&1
 status=$?
 wait $tee
 exit $status
