@@ -74,7 +74,7 @@ async def test_cpu_is_what_the_kernel_says(runtime: Runtime) -> None:
                 stats = await c.stats()
         cpu = stats.cpu
         assert numbers[0] <= cpu.total_ns <= numbers[1]
-        assert cpu.total_ns >= 300_000_000
+        assert cpu.total_ns >= 290_000_000  # it counts for itself what it used before it was in there, too
         assert abs(cpu.user_ns + cpu.kernel_ns - cpu.total_ns) <= 30_000_000  # v1: ticks
         assert sum(cpu.per_cpu_ns) in (0, cpu.total_ns)
         assert StatsMask.CPU in stats.parts
