@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from .._aio import OwnedFd
 from ..errors import SpecError
@@ -170,17 +170,37 @@ def _is_stream(number: int) -> bool:
         return False
 
 
+class _Lent:
+    """A pipe's end for uvloop, which closes the number and then the file: by then it may be another's."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def close(self) -> None:
+        """Leave it to uvloop."""
+
+
+def _end(loop: asyncio.AbstractEventLoop, fd: OwnedFd) -> Any:
+    """Return what the loop takes for the file of a pipe, and closes."""
+    return _Lent(fd.detach()) if type(loop).__module__.startswith("uvloop") else fd
+
+
 async def _reader(
     loop: asyncio.AbstractEventLoop, fd: OwnedFd
 ) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
     reader = asyncio.StreamReader(limit=_LIMIT, loop=loop)
-    pipe = os.fdopen(fd.detach(), "rb", buffering=0)
+    pipe = _end(loop, fd)
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader, loop=loop), pipe)
     return reader, transport
 
 
 async def _writer(loop: asyncio.AbstractEventLoop, fd: OwnedFd) -> asyncio.StreamWriter:
-    pipe = os.fdopen(fd.detach(), "wb", buffering=0)
+    pipe = _end(loop, fd)
     transport, protocol = await loop.connect_write_pipe(lambda: _WriteProtocol(loop), pipe)
     return asyncio.StreamWriter(transport, protocol, None, loop)
 

@@ -126,6 +126,10 @@ class Monitor:
         self._exchange = exchange
         self._settling = 0
         self._frozen = False
+        self._told = 0
+        """How often we were told that it stands still or goes on."""
+        self._read_at = 0
+        """What that was when the latest reading began: what it says of it may be old."""
         self._since_s = time.monotonic()
 
     # In a thread ------------------------------------------------------------------------------------
@@ -137,6 +141,7 @@ class Monitor:
 
     def read(self) -> Counters:
         """Take a reading."""
+        self._read_at = self._told
         counters = _counters(self._files)
         if counters.kills > self._seen.kills:
             return _with_details(self._files, counters)
@@ -181,6 +186,7 @@ class Monitor:
 
         *from_first*: what has happened since the first reading is news.
         """
+        self._read_at = self._told
         before = _all_counters(self._files)
         if from_first:
             before = self._first._replace(populated=before.populated, frozen=before.frozen)
@@ -261,17 +267,27 @@ class Monitor:
     def seen(self, now: Counters) -> bool:
         """Tell what has happened since the reading before; whether somebody was killed."""
         before = self._seen
-        if now.frozen is None:
+        if now.frozen is None or self.is_old:
             now = now._replace(frozen=before.frozen)
         self._seen = now
         for event in notices(self.id, before, now, time.time()):
             if isinstance(event, Frozen | Thawed):
-                self.froze(isinstance(event, Frozen))
+                self._froze(isinstance(event, Frozen))
             else:
                 self._exchange.publish(event)
         return now.kills > before.kills
 
+    @property
+    def is_old(self) -> bool:
+        """Whether we were told that it stands still or goes on since the latest reading began."""
+        return self._read_at != self._told
+
     def froze(self, frozen: bool) -> None:
+        """Be told that it stands still, or goes on, by whoever has made it."""
+        self._told += 1
+        self._froze(frozen)
+
+    def _froze(self, frozen: bool) -> None:
         """Tell that it stands still, or goes on, once, whoever has noticed it."""
         if frozen is not self._frozen:
             self._frozen = frozen

@@ -204,6 +204,8 @@ class Watcher:
             again_s = monitor.again_in_s(killed=monitor.seen(reading))
             if again_s is not None:
                 asyncio.get_running_loop().call_later(again_s, self._ask, monitor)
+            if monitor.is_old:
+                self._ask(monitor)
         request.waiter.set_result(None)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
+
+import pytest
 
 from aiocontainer._aio import OwnedFd
 from aiocontainer.container.stdio import Streams
@@ -12,6 +15,10 @@ from aiocontainer.container.stdio import Streams
 def pipe() -> tuple[OwnedFd, OwnedFd]:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     return OwnedFd(reader), OwnedFd(writer)
+
+
+def is_open(number: int) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{number}")
 
 
 async def test_a_pipe_that_somebody_holds_is_read_for_a_while() -> None:
@@ -48,3 +55,25 @@ async def test_only_the_tail_is_kept() -> None:
     theirs.close()
     assert (await streams.communicate(keep_bytes=4))[0] == b"6789"
     streams.close()
+
+
+@pytest.mark.parametrize("loop_kind", ["asyncio", pytest.param("uvloop", marks=pytest.mark.needs("uvloop"))])
+async def test_the_end_of_a_pipe_is_closed_once(loop_kind: str) -> None:
+    """uvloop closes the number first and the file then, when another thread may have the number already."""
+    out, theirs = pipe()
+    theirs_in, into = pipe()
+    numbers = [out.fileno(), into.fileno()]
+    streams = await Streams.connect({0: into, 1: out})
+    assert streams.stdin is not None
+    files: list[Any] = [each.get_extra_info("pipe") for each in streams._transports]
+    assert sorted(file.fileno() for file in files) == sorted(numbers)
+    if loop_kind == "uvloop":
+        for file in files:
+            file.close()
+        assert all(map(is_open, numbers))
+    streams.close()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not any(map(is_open, numbers))
+    theirs.close()
+    theirs_in.close()

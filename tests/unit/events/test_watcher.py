@@ -17,9 +17,11 @@ from aiocontainer.events import (
     Event,
     Exited,
     ExitStatus,
+    Frozen,
     Interest,
     Monitor,
     Oom,
+    Thawed,
     Watcher,
     first_reading,
     inotify,
@@ -105,6 +107,21 @@ def monitor_of(watcher: Watcher, folder: Folder) -> Monitor:
 
 async def ended(watcher: Watcher, monitor: Monitor, *, killed: bool = False) -> None:
     await watcher.conclude(monitor, killed, lambda: ExitStatus(code=0, oom=monitor.verdict()))
+
+
+async def test_an_old_reading_says_nothing_of_standing_still(folder: Folder, watcher: Watcher) -> None:
+    """One that began before the container went on, and comes after we were told that it does."""
+    monitor = monitor_of(watcher, folder)
+    async with watcher.events(Interest("c", kinds=(Frozen, Thawed))) as events:
+        folder.put("cgroup.events", populated=1, frozen=1)
+        assert isinstance(await asyncio.wait_for(anext(events), 5), Frozen)
+        old = monitor.read()
+        folder.put("cgroup.events", populated=1, frozen=0)
+        monitor.froze(False)
+        monitor.seen(old)
+        assert monitor.is_old
+        await ended(watcher, monitor)
+        assert [type(event) async for event in events] == [Thawed]
 
 
 KINDS = ["asyncio", pytest.param("uvloop", marks=pytest.mark.needs("uvloop"))]
